@@ -1,0 +1,2 @@
+//! The Taskport command line.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The contract every Taskport adapter is tested against.

@@ -1,0 +1,1 @@
+//! The engine on its writer thread: group commit, wake-ups, the low-level API.

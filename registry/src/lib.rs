@@ -1,0 +1,1 @@
+//! The static registry of tasks and workflows.

@@ -1,0 +1,1 @@
+//! One API for tasks and workflows on any task queue.

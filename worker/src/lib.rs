@@ -1,0 +1,1 @@
+//! What every Taskport worker shares: executor, limits, leases, draining.
