@@ -1,0 +1,33 @@
+//! `cargo xtask test`.
+
+use anyhow::{Result, bail};
+
+use crate::Verdict;
+use crate::process::{cargo, root, step};
+
+/// Runs the tests. The backends of this workspace so far need no server; an adapter that needs one brings `ci/up.sh`,
+/// which installs and starts it, and `ci/down.sh`.
+pub(crate) fn run(adapter: Option<&str>, quick: bool) -> Result<Verdict> {
+    if let Some(name) = adapter {
+        let manifest = root().join("adapters").join(name).join("Cargo.toml");
+        if !manifest.is_file() {
+            bail!("there is no adapter `{name}`: {} does not exist", manifest.display());
+        }
+        let package = format!("taskport-{name}");
+        return Ok(Verdict::from_bool(step(
+            "tests of the adapter",
+            &mut cargo(&["test", "--package", &package]),
+        )?));
+    }
+    if quick {
+        let unit = step("unit tests", &mut cargo(&["test", "--workspace", "--lib", "--quiet"]))?;
+        let contract =
+            ["test", "--package", "taskport-native", "--test", "contract", "--quiet", "--", "memory::"];
+        return Ok(Verdict::from_bool(unit & step("contract suite in memory", &mut cargo(&contract))?));
+    }
+    // The binary is built first: tests that run it as a user do not pay for a build inside a time limit.
+    let built = step("build the command line", &mut cargo(&["build", "--package", "taskport-cli"]))?;
+    let examples = step("examples", &mut cargo(&["build", "--package", "taskport-examples", "--examples"]))?;
+    let tested = step("tests", &mut cargo(&["test", "--workspace", "--no-fail-fast"]))?;
+    Ok(Verdict::from_bool(built & examples & tested))
+}
