@@ -75,4 +75,5 @@ codes! {
     RUN_FAILED = 43, JobFailed, "The run ended without success";
     NO_RESULT = 44, NotFound, "The result is no longer kept";
     TASK_BUSY = 45, Backpressure, "The task is at its limit";
+    UNKNOWN_WORKFLOW = 46, NotFound, "Unknown workflow";
 }

@@ -1,5 +1,6 @@
 //! A registered handler and its declaration.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
@@ -25,6 +26,8 @@ pub struct TaskDefinition {
     pub summary: Option<String>,
     /// The parameters, in declared order.
     pub parameters: Vec<Parameter>,
+    /// Whether calls may give arguments besides the parameters, as a command that reads its own does.
+    pub extra_arguments: bool,
     /// The JSON Schema of the result.
     pub result_schema: Value,
     /// What its jobs ask for where the submit does not say.
@@ -41,11 +44,30 @@ pub struct TaskDefinition {
     pub handler: Option<Handler>,
 }
 
+impl TaskDefinition {
+    /// A task without parameters or options that is implemented elsewhere, to be filled in.
+    pub fn new(name: TaskName, location: Location) -> Self {
+        Self {
+            name,
+            summary: None,
+            parameters: Vec::new(),
+            extra_arguments: false,
+            result_schema: Value::Bool(true),
+            options: JobOptions::default(),
+            execution: Execution::Remote,
+            idempotent: false,
+            detach_on_timeout: false,
+            location,
+            handler: None,
+        }
+    }
+}
+
 /// One parameter of a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Parameter {
     /// Its name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// The JSON Schema of its values.
     pub schema: Value,
     /// Whether a call must give it.
@@ -71,7 +93,7 @@ pub enum Execution {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Location {
     /// The file, as the compiler or the configuration names it.
-    pub file: std::borrow::Cow<'static, str>,
+    pub file: Cow<'static, str>,
     /// The line, from 1.
     pub line: u32,
 }

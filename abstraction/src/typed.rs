@@ -37,10 +37,23 @@ pub struct CallParts {
     pub id: Option<JobId>,
     /// What the job asks for.
     pub options: JobOptions,
+    retry_declared: Option<RetryPolicy>,
     problem: Option<Error>,
 }
 
 impl CallParts {
+    /// No options yet, for a call of a task that declares `retry`: a call that sets one part of the policy keeps the
+    /// declared others.
+    pub fn of_declared(retry: Option<RetryPolicy>) -> Self {
+        Self { retry_declared: retry, ..Self::default() }
+    }
+
+    /// The policy to change: the call's own, else the declared one, else the default.
+    fn retry_mut(&mut self) -> &mut RetryPolicy {
+        let declared = &mut self.retry_declared;
+        self.options.retry.get_or_insert_with(|| declared.take().unwrap_or_default())
+    }
+
     /// Keeps the first mistake for the submit.
     pub fn note<V>(&mut self, value: Result<V>) -> Option<V> {
         match value {
@@ -228,14 +241,16 @@ pub trait WithOptions: Sized {
 
     /// Sets the largest number of attempts, the first included.
     #[must_use]
-    fn max_attempts(self, attempts: u32) -> Self {
-        self.with(|options| options.retry.get_or_insert_default().attempts_max = attempts)
+    fn max_attempts(mut self, attempts: u32) -> Self {
+        self.parts_mut().retry_mut().attempts_max = attempts;
+        self
     }
 
     /// Sets the delay before each next attempt.
     #[must_use]
-    fn backoff(self, backoff: Backoff) -> Self {
-        self.with(|options| options.retry.get_or_insert_default().backoff = backoff)
+    fn backoff(mut self, backoff: Backoff) -> Self {
+        self.parts_mut().retry_mut().backoff = backoff;
+        self
     }
 
     /// Keeps one job per key until it has ended; a second submit returns the first job.
@@ -338,5 +353,16 @@ mod tests {
         let mistaken = Call::dynamic::<Value>("render", &[], &[]).priority(12).queue("a b");
         assert_eq!(mistaken.into_raw().unwrap_err().message(), "priority 12 is not within 0 to 9");
         assert_eq!(Call::dynamic::<Value>("a b", &[], &[]).into_raw().unwrap_err().code(), &codes::BAD_NAME);
+    }
+
+    #[test]
+    fn a_call_that_sets_its_attempts_keeps_the_declared_backoff() {
+        let declared = RetryPolicy { backoff: "fixed(5s)".parse().unwrap(), ..RetryPolicy::default() };
+        let name = TaskName::new("render").unwrap();
+        let parts = CallParts::of_declared(Some(declared.clone()));
+        let call: Call = Call::with_parts(name, Ok(Payload::json("[[],{}]")), parts);
+        assert_eq!(call.clone().into_raw().unwrap().2.retry, None);
+        let retry = call.max_attempts(9).into_raw().unwrap().2.retry.unwrap();
+        assert_eq!(retry, RetryPolicy { attempts_max: 9, ..declared });
     }
 }
