@@ -1,1 +1,14 @@
-//! What every Taskport worker shares: executor, limits, leases, draining.
+//! What every worker shares: the executor that runs an attempt under its limits, and the loop for backends that are
+//! pulled.
+//!
+//! [`PullWorker`] fetches jobs under leases from a [`Consumer`](taskport_abstraction::Consumer), has an
+//! [`Executor`](taskport_abstraction::Executor) run them, renews the leases and settles the outcomes. It never knows
+//! which backend it serves.
+
+mod control;
+mod pull;
+pub mod shutdown;
+
+pub use control::Control;
+pub use pull::PullWorker;
+pub use shutdown::ShutdownController;
