@@ -184,6 +184,8 @@ pub struct WorkerReport {
     pub succeeded: u64,
     /// Attempts that failed, to be retried or for good.
     pub failed: u64,
+    /// Attempts that ended because a cancel was asked for.
+    pub cancelled: u64,
     /// Jobs handed back without using up an attempt.
     pub released: u64,
     /// Outcomes refused because the lease had passed on.
@@ -545,6 +547,9 @@ pub struct StepStatus {
     /// When its last job ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
+    /// Why it, or the first of its list, failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
 }
 
 /// Where a step of a run stands.
