@@ -2,6 +2,7 @@
 
 mod binding;
 mod check;
+mod condition;
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use self::binding::{Binding, Path, Source};
-pub use self::check::{Graph, Problem};
+pub use self::check::{Graph, Node, Problem};
+pub use self::condition::{CONDITION_BYTES_MAX, CONDITION_DEPTH_MAX, CONDITION_WORK_MAX, Condition, Fact};
 use crate::id::{QueueName, StepId, TaskName};
 use crate::retry::RetryPolicy;
 

@@ -32,7 +32,7 @@ pub enum Source {
 
 /// The way from a value to one inside it: `.name` or `.0` for each level.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Path(Vec<String>);
+pub struct Path(pub(super) Vec<String>);
 
 impl Path {
     /// The value at the end of the path.
@@ -42,6 +42,11 @@ impl Path {
             Value::Array(list) => list.get(key.parse::<usize>().ok()?),
             _ => None,
         })
+    }
+
+    /// The key of each level.
+    pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.0.iter().map(String::as_str)
     }
 
     /// Whether the path ends where it starts.

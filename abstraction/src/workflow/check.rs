@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::{Binding, DEFINITION_VERSION, STEPS_MAX, Source, StepDefinition, WorkflowDefinition};
+use super::{
+    Binding, Condition, DEFINITION_VERSION, Fact, STEPS_MAX, Source, StepDefinition, WorkflowDefinition,
+};
 use crate::text::nearest;
 
 /// One thing wrong with a definition.
@@ -42,6 +44,8 @@ pub struct Node {
     pub args: Binding,
     /// The list of a fan-out.
     pub map: Option<Binding>,
+    /// What must hold for it to start.
+    pub condition: Option<Condition>,
     /// The places of the steps it waits for, ascending.
     pub dependencies: Vec<usize>,
     /// The places of the steps that wait for it, ascending.
@@ -150,6 +154,12 @@ fn check_step(step: &StepDefinition, places: &HashMap<&str, usize>, found: &mut 
     };
     let args = parse(&step.args, step.map.is_some()).unwrap_or(Binding::Literal(Value::Null));
     let map = step.map.as_ref().and_then(|written| parse(written, false));
+    let condition = step.when.as_ref().and_then(|text| {
+        Condition::parse(text).map_err(|message| found(format!("in `when`: {message}"))).ok()
+    });
+    for name in condition.iter().flat_map(Condition::facts).filter_map(Fact::step) {
+        note_step(name.as_str(), places, &mut dependencies, found);
+    }
     if let Some(Binding::Literal(value)) = &map
         && !value.is_array()
     {
@@ -164,7 +174,7 @@ fn check_step(step: &StepDefinition, places: &HashMap<&str, usize>, found: &mut 
     if step.retry.as_ref().is_some_and(|retry| retry.attempts_max == 0) {
         found("a step needs at least one attempt".into());
     }
-    Node { args, map, dependencies: dependencies.into_iter().collect(), dependents: Vec::new() }
+    Node { args, map, condition, dependencies: dependencies.into_iter().collect(), dependents: Vec::new() }
 }
 
 fn note_sources(
@@ -222,15 +232,17 @@ mod tests {
     }
 
     #[test]
-    fn dependencies_come_from_bindings_and_from_after() {
+    fn dependencies_come_from_bindings_from_conditions_and_from_after() {
         let graph = check(json!([
             {"id": "a", "task": "t"},
             {"id": "b", "task": "t", "args": {"x": {"deep": "$steps.a.output.y"}}},
             {"id": "c", "task": "t", "after": ["a"], "map": "$steps.b.output", "args": ["$item"], "concurrency": 2},
+            {"id": "d", "task": "t", "when": "steps.b.state == 'succeeded' && input.on"},
         ]))
         .unwrap();
         assert_eq!(graph.nodes[1].dependencies, [0]);
         assert_eq!(graph.nodes[2].dependencies, [0, 1]);
+        assert_eq!(graph.nodes[3].dependencies, [1]);
         assert_eq!(graph.nodes[0].dependents, [1, 2]);
     }
 
@@ -253,6 +265,14 @@ mod tests {
             (
                 json!([{"id": "a", "task": "t", "args": ["$item"]}]),
                 "step `a`: `$item` and `$index` are known only inside a step with `map`",
+            ),
+            (
+                json!([{"id": "a", "task": "t", "when": "inpt.x"}]),
+                "step `a`: in `when`: the name `inpt` is unknown; did you mean `input`?",
+            ),
+            (
+                json!([{"id": "scan", "task": "t"}, {"id": "b", "task": "t", "when": "steps.scn.state == ''"}]),
+                "step `b`: there is no step `scn`; did you mean `scan`?",
             ),
             (json!([{"id": "a", "task": "t", "map": 3}]), "step `a`: `map` is not a list"),
             (
