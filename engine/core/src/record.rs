@@ -167,6 +167,11 @@ pub struct RunRecord {
     pub started_at: Timestamp,
     /// When it fails unless it has ended.
     pub deadline: Option<Timestamp>,
+    /// While it runs: when it is to be looked at again, which is its deadline, or at once where it has more to do than
+    /// fits one transaction.
+    pub due_at: Option<Timestamp>,
+    /// Grows with every transaction that changes the run or a step of it.
+    pub version: i64,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// Its output, where it succeeded.
@@ -196,6 +201,8 @@ pub struct StepRecord {
     pub finished_at: Option<Timestamp>,
     /// What the interpreter keeps about it.
     pub data: Option<Bytes>,
+    /// The version of the run that wrote it last.
+    pub version: i64,
 }
 
 /// What a run needs to know of one of its jobs.

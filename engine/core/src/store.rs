@@ -35,14 +35,17 @@ pub trait Read {
     /// At most `max` runs that fit the filter, by falling `seq`, those below `before` where one is given.
     fn runs(&mut self, filter: &RunFilter, before: Option<i64>, max: usize) -> Result<Vec<RunRecord>>;
 
-    /// The steps of a run, by `index`.
-    fn steps(&mut self, run: &RunId) -> Result<Vec<StepRecord>>;
+    /// The version of the run with this id. Cheap: it does not read the run.
+    fn run_version(&mut self, id: &RunId) -> Result<Option<i64>>;
+
+    /// The steps of a run whose version is above `since`, by `index`; those that have not begun have no record.
+    fn steps(&mut self, run: &RunId, since: i64) -> Result<Vec<StepRecord>>;
 
     /// At most `max` jobs of one step of a run, by rising list place, those at `from` or after it. A job without a place
     /// stands at 0.
     fn step_jobs(&mut self, run: &RunId, step: &StepId, from: u32, max: usize) -> Result<Vec<StepJob>>;
 
-    /// At most `max` jobs of a run that have not ended, by rising `seq`.
+    /// At most `max` jobs of a run that have not ended and that nobody asked to end, by rising `seq`.
     fn live_jobs_of_run(&mut self, run: &RunId, max: usize) -> Result<Vec<JobRecord>>;
 }
 
@@ -76,7 +79,7 @@ pub trait Store: Read + Send + fmt::Debug + 'static {
     /// Whether another connection has committed since the last time anybody asked.
     fn changed_elsewhere(&mut self) -> Result<bool>;
 
-    /// The earliest moment at which a job is due, lapses or expires, a run passes its deadline, or a worker is
+    /// The earliest moment at which a job is due, lapses or expires, a run is due, or a worker is
     /// forgotten.
     fn next_due(&mut self) -> Result<Option<Timestamp>>;
 
@@ -155,14 +158,14 @@ pub trait Store: Read + Send + fmt::Debug + 'static {
     /// Inserts a run, or answers `false` and changes nothing where the id exists.
     fn insert_run(&mut self, run: &RunRecord) -> Result<bool>;
 
-    /// Writes everything of a run that may change: state, cancel, end, output and failure.
+    /// Writes everything of a run that may change: state, cancel, due time, version, end, output and failure.
     fn put_run(&mut self, run: &RunRecord) -> Result<()>;
 
     /// Inserts or replaces steps of a run.
     fn put_steps(&mut self, run: &RunId, steps: &[StepRecord]) -> Result<()>;
 
-    /// At most `max` runs that run and whose deadline has come.
-    fn overdue_runs(&mut self, now: Timestamp, max: usize) -> Result<Vec<RunRecord>>;
+    /// At most `max` runs that run and whose `due_at` has come, earliest first.
+    fn due_runs(&mut self, now: Timestamp, max: usize) -> Result<Vec<RunRecord>>;
 }
 
 /// Ends a [`Store::watch`] when dropped.
