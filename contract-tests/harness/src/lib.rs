@@ -1,1 +1,0 @@
-//! Processes, ports and servers for tests.
