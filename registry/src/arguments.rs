@@ -1,0 +1,113 @@
+//! Joins arguments with parameters by name and by position, for calls and steps that no compiler has seen.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use taskport_abstraction::task::Parameter;
+use taskport_abstraction::text::nearest;
+use taskport_abstraction::{Error, Payload, Result, TaskDefinition, codes};
+
+use crate::schema::{Known, Shape};
+
+/// Arguments as they are given.
+pub(crate) struct Given<'a, V> {
+    pub(crate) positional: Vec<V>,
+    pub(crate) named: Vec<(&'a str, V)>,
+}
+
+/// Finds the parameter of each argument, and says which argument has none and which parameter goes without.
+pub(crate) fn join<'t, V>(
+    task: &'t TaskDefinition,
+    given: Given<'_, V>,
+    found: &mut dyn FnMut(String),
+) -> Vec<(&'t Parameter, V)> {
+    let parameters = &task.parameters;
+    let mut taken = vec![false; parameters.len()];
+    let mut joined = Vec::with_capacity(parameters.len());
+    if given.positional.len() > parameters.len() && !task.extra_arguments {
+        let (given, taken) = (given.positional.len(), parameters.len());
+        found(format!("{given} positional arguments are given, and task `{}` takes {taken}", task.name));
+    }
+    for (place, value) in given.positional.into_iter().enumerate().take(parameters.len()) {
+        taken[place] = true;
+        joined.push((&parameters[place], value));
+    }
+    for (name, value) in given.named {
+        match parameters.iter().position(|parameter| parameter.name == name) {
+            Some(place) if taken[place] => found(format!("argument `{name}` is given twice")),
+            Some(place) => {
+                taken[place] = true;
+                joined.push((&parameters[place], value));
+            }
+            None if task.extra_arguments => {}
+            None => found(unknown(task, name)),
+        }
+    }
+    for (parameter, taken) in parameters.iter().zip(taken) {
+        if parameter.required && !taken {
+            found(format!("argument `{}` of task `{}` is missing", parameter.name, task.name));
+        }
+    }
+    joined
+}
+
+fn unknown(task: &TaskDefinition, name: &str) -> String {
+    let names = task.parameters.iter().map(|parameter| parameter.name.as_ref());
+    let problem = format!("task `{}` has no parameter `{name}`", task.name);
+    match nearest(name, names.clone()) {
+        Some(near) => format!("{problem}; did you mean `{near}`?"),
+        None if task.parameters.is_empty() => format!("{problem}: it takes no arguments"),
+        None => format!("{problem}; it has {}", names.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Checks the arguments document of a call that was not made by the task's own function.
+pub(crate) fn check_arguments(task: &TaskDefinition, arguments: &Payload) -> Result<()> {
+    let document: Document = serde_json::from_slice(arguments.as_json()?).map_err(|source| {
+        let message = "the arguments are not of the form [[positional], {named}]";
+        Error::new(&codes::UNDECODABLE, "check", message).caused_by(source)
+    })?;
+    let named = document.1.0.iter().map(|(name, value)| (name.as_str(), value)).collect();
+    let given = Given { positional: document.0.iter().collect(), named };
+    let mut problems = Vec::new();
+    for (parameter, value) in join(task, given, &mut |problem| problems.push(problem)) {
+        if let Some(mismatch) = Known::Literal(value).mismatch(Shape::new(&parameter.schema)) {
+            problems.push(format!("argument `{}`{mismatch}", parameter.name));
+        }
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(&codes::BAD_ARGUMENTS, "check", problems.join("; ")))
+}
+
+/// `[[positional, …], {"name": value, …}]`.
+#[derive(Deserialize)]
+struct Document(Vec<Value>, Named);
+
+/// The named part as a list, so that a name given twice is seen.
+struct Named(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Named {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Named;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map of named arguments")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Named, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Named(entries))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}

@@ -1,0 +1,55 @@
+//! Workflows written in YAML or JSON.
+
+use taskport_abstraction::task::Location;
+use taskport_abstraction::text::nearest;
+use taskport_abstraction::{Error, Result, WorkflowDefinition, codes};
+
+/// The largest number of bytes of one written workflow.
+pub const WORKFLOW_BYTES_MAX: usize = 32 << 20;
+
+/// Reads a workflow, written in JSON where `file` ends in `.json`, else in YAML. Its graph and its tasks are checked
+/// with the registry it goes into.
+///
+/// # Errors
+/// `InvalidInput` (E-016) with file and line.
+pub fn workflow_from_text(text: &str, file: &str) -> Result<(WorkflowDefinition, Location)> {
+    let bad = |line: Option<usize>, message: String| {
+        let place = line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}"));
+        Error::new(&codes::BAD_WORKFLOW, "read workflow", format!("{place}: {message}"))
+    };
+    if text.len() > WORKFLOW_BYTES_MAX {
+        let message = format!("{} bytes are more than the largest number, {WORKFLOW_BYTES_MAX}", text.len());
+        return Err(bad(None, message));
+    }
+    let parsed = if file.ends_with(".json") {
+        serde_json::from_str(text).map_err(|error| {
+            let line = Some(error.line()).filter(|line| *line > 0);
+            (line, error.to_string())
+        })
+    } else {
+        serde_norway::from_str(text)
+            .map_err(|error| (error.location().map(|at| at.line()), error.to_string()))
+    };
+    match parsed {
+        Ok(workflow) => Ok((workflow, Location { file: file.to_owned().into(), line: 1 })),
+        Err((line, message)) => {
+            let error = bad(line, without_place(&message).to_owned());
+            Err(match suggestion(&message) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            })
+        }
+    }
+}
+
+/// The message without the parser's own ` at line 3 column 5`.
+fn without_place(message: &str) -> &str {
+    message.rfind(" at line ").map_or(message, |at| &message[..at])
+}
+
+/// The expected key nearest to the unknown one, out of serde's "unknown field `x`, expected one of `a`, `b`".
+fn suggestion(message: &str) -> Option<&str> {
+    let mut quoted = message.split_once("unknown ")?.1.split('`').skip(1).step_by(2);
+    let unknown = quoted.next()?;
+    nearest(unknown, quoted)
+}
