@@ -1,1 +1,21 @@
-//! The engine on its writer thread: group commit, wake-ups, the low-level API.
+//! The engine on its own threads: group commit, wake-ups, the low-level API.
+//!
+//! One thread owns the writing side. It takes everything that waits — enqueues, settles, claims — runs it in one
+//! transaction, commits once and answers every caller. It adds no wait of its own: an idle engine commits a single call
+//! at once, and while one commit is on its way to the disk, the next group gathers. A second thread reads beside it.
+//!
+//! Every line between callers and threads has a bound (I5). The futures run on any async runtime.
+
+mod handle;
+mod letter;
+mod looker;
+mod mailbox;
+mod shared;
+mod verbs;
+mod waiting;
+mod waits;
+mod writer;
+
+pub use handle::EngineHandle;
+pub use letter::ClaimRequest;
+pub use taskport_engine::{EngineConfig, Enqueued, NewJob, NewWorker};

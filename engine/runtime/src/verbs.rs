@@ -1,0 +1,58 @@
+//! The engine's operations without the type of its store, so that one handle serves every store.
+
+use std::time::Duration;
+
+use taskport_abstraction::backend::{
+    Cancellation, Delivery, Extended, Extension, JobFilter, Page, PageRequest, QueueOrder, QueueStats,
+    Settlement, WorkerLoad, WorkerStatus,
+};
+use taskport_abstraction::{JobId, JobStatus, QueueName, Result, Timestamp};
+use taskport_engine::{Claim, Enqueued, NewJob, NewWorker, Read, Reader, Store, Transaction};
+
+/// A trait whose methods are the inherent methods of one type.
+macro_rules! verbs {
+    (
+        $(#[$doc:meta])* $trait:ident for [$($generics:tt)+] $target:ty;
+        $($verb:ident($($name:ident: $type:ty),*) -> $answer:ty;)+
+    ) => {
+        $(#[$doc])*
+        pub(crate) trait $trait {
+            $(fn $verb(&mut self, $($name: $type),*) -> $answer;)+
+        }
+
+        // Inherent methods go before those of a trait, so that each of these calls its namesake.
+        impl<$($generics)+> $trait for $target {
+            $(fn $verb(&mut self, $($name: $type),*) -> $answer {
+                self.$verb($($name),*)
+            })+
+        }
+    };
+}
+
+verbs! {
+    /// What a [`Transaction`] does. See there.
+    Write for [S: Store] Transaction<'_, S>;
+    enqueue(jobs: Vec<NewJob>) -> Vec<Result<Enqueued>>;
+    claim(claim: &Claim<'_>) -> Result<Vec<Delivery>>;
+    settle(batch: &[Settlement]) -> Vec<Result<()>>;
+    extend(batch: &[Extension], lease_for: Duration) -> Vec<Result<Extended>>;
+    cancel(ids: &[JobId]) -> Vec<Result<Cancellation>>;
+    requeue(ids: &[JobId]) -> Vec<Result<()>>;
+    delete(ids: &[JobId]) -> Vec<Result<()>>;
+    purge(queue: &QueueName) -> Result<u64>;
+    pause(queue: &QueueName, reason: Option<&str>) -> Result<()>;
+    resume(queue: &QueueName) -> Result<()>;
+    set_order(queue: &QueueName, order: QueueOrder) -> Result<()>;
+    register_worker(worker: NewWorker) -> Result<()>;
+    heartbeat(name: &str, load: WorkerLoad) -> Result<()>;
+    remove_worker(name: &str) -> Result<()>;
+}
+
+verbs! {
+    /// What a [`Reader`] reads. See there.
+    Look for [R: Read] Reader<R>;
+    get(ids: &[JobId]) -> Result<Vec<Option<JobStatus>>>;
+    jobs(filter: &JobFilter, page: &PageRequest) -> Result<Page<JobStatus>>;
+    queues() -> Result<Vec<QueueStats>>;
+    workers(now: Timestamp) -> Result<Vec<WorkerStatus>>;
+}
