@@ -1,10 +1,17 @@
 //! The engine: the writing side of a store, with what it remembers between transactions.
 
-use taskport_abstraction::{Result, Timestamp};
+use std::collections::HashMap;
+
+use taskport_abstraction::backend::Lease;
+use taskport_abstraction::job::StepRef;
+use taskport_abstraction::{JobId, LeaseToken, QueueName, Result, Timestamp};
 
 use crate::config::EngineConfig;
 use crate::reader::Reader;
+use crate::record::{JobRecord, QueueRecord};
+use crate::runs::RunCache;
 use crate::store::Store;
+use crate::stored::OptionsCodec;
 use crate::transaction::Transaction;
 
 /// The writing side of a store.
@@ -12,6 +19,46 @@ use crate::transaction::Transaction;
 pub struct Engine<S: Store> {
     pub(crate) store: S,
     pub(crate) config: EngineConfig,
+    pub(crate) options: OptionsCodec,
+    pub(crate) runs: RunCache,
+    queues: HashMap<QueueName, QueueEntry>,
+    leases: HashMap<i64, LeaseFacts>,
+    seq_next: Option<i64>,
+    timer: Timer,
+    random: u64,
+}
+
+/// How many leases the engine remembers. One it has forgotten costs a read when it is settled.
+const LEASES_MAX: usize = 1 << 17;
+/// How many queues the engine remembers.
+const QUEUES_MAX: usize = 10_000;
+
+/// A queue's row as it will be after the transaction.
+#[derive(Debug)]
+pub(crate) struct QueueEntry {
+    pub(crate) record: QueueRecord,
+    /// Whether the store has it, or will have.
+    pub(crate) exists: bool,
+    /// Whether the store's row differs.
+    pub(crate) dirty: bool,
+}
+
+/// What never changes under one lease, so that an ack need not read it.
+#[derive(Debug)]
+pub(crate) struct LeaseFacts {
+    job: JobId,
+    token: LeaseToken,
+    pub(crate) queue: QueueName,
+    pub(crate) step: Option<StepRef>,
+}
+
+/// When time calls next.
+#[derive(Debug, Clone, Copy)]
+enum Timer {
+    /// Nobody has asked the store since it changed.
+    Unknown,
+    /// Not before this moment, or not at all.
+    At(Option<Timestamp>),
 }
 
 impl<S: Store> Engine<S> {
@@ -19,8 +66,24 @@ impl<S: Store> Engine<S> {
     ///
     /// # Errors
     /// Those of the store.
-    pub fn open(store: S, config: EngineConfig, _now: Timestamp) -> Result<Self> {
-        Ok(Self { store, config })
+    pub fn open(store: S, config: EngineConfig, now: Timestamp) -> Result<Self> {
+        let random = config.seed;
+        let mut engine = Self {
+            store,
+            config,
+            options: OptionsCodec::default(),
+            runs: RunCache::default(),
+            queues: HashMap::new(),
+            leases: HashMap::new(),
+            seq_next: None,
+            timer: Timer::Unknown,
+            random,
+        };
+        // What time called for while nobody had the store open is done before anybody asks for anything.
+        let mut tx = engine.begin(now)?;
+        tx.tick()?;
+        tx.commit()?;
+        Ok(engine)
     }
 
     /// Begins a transaction. Dropped without a commit, it leaves nothing behind.
@@ -28,7 +91,10 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// Those of the store, such as `Backpressure` (E-029) where another process holds it.
     pub fn begin(&mut self, now: Timestamp) -> Result<Transaction<'_, S>> {
-        Transaction::begin(self, now)
+        if self.store.begin()? {
+            self.forget_rows();
+        }
+        Ok(Transaction::new(self, now))
     }
 
     /// Opens a reader of what is committed, for another thread.
@@ -36,7 +102,7 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// Those of the store.
     pub fn reader(&self) -> Result<Reader<S::Reader>> {
-        Ok(Reader::new(self.store.reader()?, self.config.clone()))
+        Ok(Reader::new(self.store.reader()?, self.config.page_len_max))
     }
 
     /// The store, to be watched.
@@ -49,14 +115,113 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// Those of the store.
     pub fn changed_elsewhere(&mut self) -> Result<bool> {
-        self.store.changed_elsewhere()
+        let changed = self.store.changed_elsewhere()?;
+        if changed {
+            self.forget_rows();
+        }
+        Ok(changed)
     }
 
-    /// When [`tick`](Transaction::tick) has something to do next, or earlier.
+    /// When [`tick`](Transaction::tick) has something to do next, or a little earlier.
     ///
     /// # Errors
     /// Those of the store.
     pub fn next_due(&mut self) -> Result<Option<Timestamp>> {
-        self.store.next_due()
+        if let Timer::At(moment) = self.timer {
+            return Ok(moment);
+        }
+        let moment = self.store.next_due()?;
+        self.timer = Timer::At(moment);
+        Ok(moment)
+    }
+
+    /// Sees to it that `tick` looks at `moment`.
+    pub(crate) fn wake_at(&mut self, moment: Timestamp) {
+        if let Timer::At(known) = &mut self.timer {
+            *known = Some(known.map_or(moment, |known| known.min(moment)));
+        }
+    }
+
+    /// Lets the next question for the time go to the store.
+    pub(crate) fn ask_for_time_again(&mut self) {
+        self.timer = Timer::Unknown;
+    }
+
+    /// Forgets what another connection may have changed.
+    pub(crate) fn forget_rows(&mut self) {
+        self.queues.clear();
+        self.seq_next = None;
+        self.timer = Timer::Unknown;
+        self.runs = RunCache::default();
+    }
+
+    /// Forgets what a transaction that came to nothing has left.
+    pub(crate) fn forget_all(&mut self) {
+        self.forget_rows();
+        self.leases.clear();
+    }
+
+    /// The queue's row as it will be after the transaction, made up where there is none.
+    pub(crate) fn queue(&mut self, name: &QueueName) -> Result<&mut QueueEntry> {
+        if !self.queues.contains_key(name) {
+            if self.queues.len() >= QUEUES_MAX {
+                self.queues.retain(|_, entry| entry.dirty);
+            }
+            let found = self.store.queue(name)?;
+            let exists = found.is_some();
+            let record = found.unwrap_or_else(|| QueueRecord::new(name.clone()));
+            self.queues.insert(name.clone(), QueueEntry { record, exists, dirty: false });
+        }
+        Ok(self.queues.get_mut(name).expect("it was just put there"))
+    }
+
+    /// Writes every queue's row that differs.
+    pub(crate) fn flush_queues(&mut self) -> Result<()> {
+        for entry in self.queues.values_mut().filter(|entry| entry.dirty) {
+            self.store.put_queue(&entry.record)?;
+            entry.dirty = false;
+        }
+        Ok(())
+    }
+
+    /// The next place in the order of submits.
+    pub(crate) fn seq_next(&mut self) -> Result<i64> {
+        match self.seq_next {
+            Some(seq) => Ok(seq),
+            None => {
+                let seq = self.store.seq_max()? + 1;
+                self.seq_next = Some(seq);
+                Ok(seq)
+            }
+        }
+    }
+
+    /// Takes `seq` as given away.
+    pub(crate) fn seq_used(&mut self, seq: i64) {
+        self.seq_next = Some(seq + 1);
+    }
+
+    /// Remembers a lease just given.
+    pub(crate) fn remember_lease(&mut self, job: &JobRecord) {
+        if self.leases.len() >= LEASES_MAX {
+            self.leases.clear();
+        }
+        let (queue, step) = (job.queue.clone(), job.step.clone());
+        self.leases.insert(job.seq, LeaseFacts { job: job.id.clone(), token: job.token, queue, step });
+    }
+
+    /// What is remembered of a lease, which is over.
+    pub(crate) fn take_lease(&mut self, lease: &Lease) -> Option<LeaseFacts> {
+        let facts = self.leases.remove(&i64::try_from(lease.receipt).ok()?)?;
+        (facts.token == lease.token && facts.job == lease.job).then_some(facts)
+    }
+
+    /// SplitMix64, as a number in `0.0..1.0`.
+    pub(crate) fn random(&mut self) -> f64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 }

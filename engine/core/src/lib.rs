@@ -13,7 +13,9 @@ pub mod record;
 pub mod runs;
 pub mod state;
 pub mod store;
+mod stored;
 mod transaction;
+pub mod workflow;
 
 pub use self::config::EngineConfig;
 pub use self::engine::Engine;

@@ -1,25 +1,28 @@
 //! Reading beside the writer.
 
-use taskport_abstraction::backend::{JobFilter, Page, PageRequest, QueueStats, WorkerStatus};
-use taskport_abstraction::{JobId, JobStatus, Result, Timestamp};
+use taskport_abstraction::backend::{Cursor, JobFilter, Page, PageRequest, QueueStats, WorkerStatus};
+use taskport_abstraction::{
+    Error, JobId, JobOptions, JobState, JobStatus, Outcome, Result, Timestamp, codes,
+};
 
-use crate::config::EngineConfig;
+use crate::record::{JobRecord, QueueRecord, WorkerRecord};
 use crate::store::Read;
+use crate::stored;
 
 /// Reads what is committed, on any thread.
 #[derive(Debug)]
 pub struct Reader<R: Read> {
     read: R,
-    config: EngineConfig,
+    page_len_max: usize,
 }
 
 impl<R: Read> Reader<R> {
-    pub(crate) fn new(read: R, config: EngineConfig) -> Self {
-        Self { read, config }
+    pub(crate) fn new(read: R, page_len_max: usize) -> Self {
+        Self { read, page_len_max }
     }
 
-    /// The rows below, for what is not asked often.
-    pub fn rows(&mut self) -> &mut R {
+    /// The rows below.
+    pub(crate) fn rows(&mut self) -> &mut R {
         &mut self.read
     }
 
@@ -28,8 +31,7 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// Those of the store.
     pub fn get(&mut self, ids: &[JobId]) -> Result<Vec<Option<JobStatus>>> {
-        let _ = ids;
-        Ok(Vec::new())
+        ids.iter().map(|id| Ok(self.read.job(id)?.map(status))).collect()
     }
 
     /// One page of jobs, newest first.
@@ -37,24 +39,95 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// `InvalidInput` (E-004) where the cursor is none of ours; those of the store.
     pub fn jobs(&mut self, filter: &JobFilter, page: &PageRequest) -> Result<Page<JobStatus>> {
-        let _ = (filter, page, self.config.page_len_max);
-        Ok(Page { items: Vec::new(), next: None })
+        let before = page.after.as_ref().map(seq_of).transpose()?;
+        let len = page.len.clamp(1, self.page_len_max);
+        let mut jobs = self.read.jobs(filter, before, len + 1)?;
+        let more = jobs.len() > len;
+        jobs.truncate(len);
+        let last = jobs.last().filter(|_| more);
+        let next = last.map(|job| Cursor(job.seq.to_string()));
+        Ok(Page { items: jobs.into_iter().map(status).collect(), next })
     }
 
-    /// Every queue.
+    /// Every queue, by name.
     ///
     /// # Errors
     /// Those of the store.
     pub fn queues(&mut self) -> Result<Vec<QueueStats>> {
-        Ok(Vec::new())
+        let queues = self.read.queues()?;
+        queues.into_iter().map(|queue| self.stats(queue)).collect()
     }
 
-    /// Every worker that has not gone or been forgotten.
+    fn stats(&mut self, queue: QueueRecord) -> Result<QueueStats> {
+        let oldest_queued_at =
+            if queue.counts.queued > 0 { self.read.oldest_ready(&queue.name)? } else { None };
+        Ok(QueueStats {
+            name: queue.name,
+            order: queue.order,
+            paused: queue.paused,
+            paused_reason: queue.paused_reason,
+            counts: queue.counts,
+            oldest_queued_at,
+        })
+    }
+
+    /// Every worker that has not gone or been forgotten, by name.
     ///
     /// # Errors
     /// Those of the store.
     pub fn workers(&mut self, now: Timestamp) -> Result<Vec<WorkerStatus>> {
-        let _ = now;
-        Ok(Vec::new())
+        Ok(self.read.workers()?.into_iter().map(|worker| worker_status(worker, now)).collect())
+    }
+}
+
+/// The cursor's place in the order of submits or starts.
+pub(crate) fn seq_of(cursor: &Cursor) -> Result<i64> {
+    cursor.0.parse().map_err(|_| {
+        Error::new(&codes::BAD_OPTION, "list", "the cursor is not one this backend made")
+            .hint("pass the `next` of the page before, or none for the first page")
+    })
+}
+
+/// What a reader sees of a job.
+pub(crate) fn status(job: JobRecord) -> JobStatus {
+    let running = job.state == JobState::Running;
+    let outcome = match (job.state, job.result, job.failure) {
+        (JobState::Succeeded, Some(result), _) => Some(Outcome::Success(result)),
+        (_, _, failure) => failure.map(|failure| Outcome::Failure(stored::failure(&failure))),
+    };
+    JobStatus {
+        id: job.id,
+        task: job.task,
+        queue: job.queue,
+        state: job.state,
+        attempt: job.attempt,
+        options: job.options.map_or_else(JobOptions::default, |options| {
+            // What cannot be read makes a dead letter that says so; until then it is shown without options.
+            stored::decode(&options, "options").unwrap_or_default()
+        }),
+        arguments: job.arguments,
+        submitted_at: Some(job.submitted_at),
+        not_before: job.due_at.filter(|_| matches!(job.state, JobState::Scheduled | JobState::Retrying)),
+        started_at: job.started_at,
+        finished_at: job.finished_at,
+        outcome,
+        progress: job.progress.filter(|_| running),
+        worker: job.worker.filter(|_| running),
+        cancel_requested: job.cancel_requested,
+        step: job.step,
+    }
+}
+
+fn worker_status(worker: WorkerRecord, now: Timestamp) -> WorkerStatus {
+    WorkerStatus {
+        alive: worker.seen_at + worker.lease_for > now,
+        name: worker.name.as_ref().to_owned(),
+        host: worker.host,
+        pid: worker.pid,
+        queues: worker.queues,
+        tasks: worker.tasks,
+        load: worker.load,
+        started_at: worker.started_at,
+        seen_at: worker.seen_at,
     }
 }

@@ -1,15 +1,22 @@
-//! Runs of workflows: what a transaction does when a step's job has ended or a run is out of time.
+//! Runs of workflows: what a transaction does when jobs of steps have ended or a run is out of time.
 
 use taskport_abstraction::Result;
 
 use crate::store::Store;
 use crate::transaction::{StepEnded, Transaction};
 
-/// Takes the end of one job of a step into its run, in the transaction in which the job ended.
+/// What the engine remembers of runs between transactions. Emptied whenever a transaction is rolled back or another
+/// process has committed.
+#[derive(Debug, Default)]
+pub(crate) struct RunCache {}
+
+/// Takes the ends of jobs of steps into their runs, in the transaction in which they ended and in that order.
+///
+/// What it makes end is handed to the next call, never to this one.
 ///
 /// # Errors
 /// Those of the store only; whatever is wrong with a run ends that run.
-pub(crate) fn on_step_ended<S: Store>(_tx: &mut Transaction<'_, S>, _ended: StepEnded) -> Result<()> {
+pub(crate) fn on_steps_ended<S: Store>(_tx: &mut Transaction<'_, S>, _ended: Vec<StepEnded>) -> Result<()> {
     Ok(())
 }
 
