@@ -1,6 +1,7 @@
 //! The engine: the writing side of a store, with what it remembers between transactions.
 
 use std::collections::HashMap;
+use std::mem;
 
 use taskport_abstraction::backend::Lease;
 use taskport_abstraction::job::StepRef;
@@ -25,6 +26,8 @@ pub struct Engine<S: Store> {
     leases: HashMap<i64, LeaseFacts>,
     seq_next: Option<i64>,
     timer: Timer,
+    /// Another connection has committed since [`changed_elsewhere`](Self::changed_elsewhere) was asked.
+    changed: bool,
     random: u64,
 }
 
@@ -77,6 +80,7 @@ impl<S: Store> Engine<S> {
             leases: HashMap::new(),
             seq_next: None,
             timer: Timer::Unknown,
+            changed: false,
             random,
         };
         // What time called for while nobody had the store open is done before anybody asks for anything.
@@ -92,6 +96,7 @@ impl<S: Store> Engine<S> {
     /// Those of the store, such as `Backpressure` (E-029) where another process holds it.
     pub fn begin(&mut self, now: Timestamp) -> Result<Transaction<'_, S>> {
         if self.store.begin()? {
+            self.changed = true;
             self.forget_rows();
         }
         Ok(Transaction::new(self, now))
@@ -110,7 +115,7 @@ impl<S: Store> Engine<S> {
         &self.store
     }
 
-    /// Whether another process or connection has committed since the engine last looked.
+    /// Whether another process or connection has committed since this was last asked.
     ///
     /// # Errors
     /// Those of the store.
@@ -119,7 +124,7 @@ impl<S: Store> Engine<S> {
         if changed {
             self.forget_rows();
         }
-        Ok(changed)
+        Ok(mem::take(&mut self.changed) || changed)
     }
 
     /// When [`tick`](Transaction::tick) has something to do next, or a little earlier.
