@@ -180,6 +180,7 @@ impl Expansion<'_> {
         signature.ident = Ident::new("run", signature.ident.span());
         Some(quote! {
             #docs
+            #[allow(clippy::needless_pass_by_value)]
             #(#attributes)*
             #visibility #signature #body
         })
@@ -252,30 +253,23 @@ impl Expansion<'_> {
     /// The declared policy, where any part of one is declared.
     fn retry(&self) -> TokenStream {
         let Options { max_attempts, backoff, max_age, .. } = self.options;
-        let attempts = max_attempts.as_ref().map(|attempts| {
+        let declared = max_attempts.is_some() || backoff.is_some() || max_age.is_some();
+        let attempts = option(max_attempts.as_ref(), |attempts| {
             let attempts = attempts.value;
-            quote!(attempts_max: #attempts,)
+            quote!(#attempts)
         });
-        let backoff = backoff.as_ref().map(|given| {
-            let backoff = backoff_tokens(&given.value);
-            quote!(backoff: #backoff,)
-        });
-        let age = max_age.as_ref().map(|age| {
-            let age = duration(age.value);
-            quote!(age_max: ::core::option::Option::Some(#age),)
-        });
-        let declared = attempts.is_some() || backoff.is_some() || age.is_some();
-        option(declared.then_some(()), |()| {
-            quote! {
-                ::taskport::private::RetryPolicy { #attempts #backoff #age ..::core::default::Default::default() }
-            }
-        })
+        let backoff = option(backoff.as_ref(), |backoff| backoff_tokens(&backoff.value));
+        let age = option(max_age.as_ref(), |age| duration(age.value));
+        option(
+            declared.then_some(()),
+            |()| quote!(::taskport::private::retry_policy(#attempts, #backoff, #age)),
+        )
     }
 
     fn handler(&self) -> TokenStream {
         let Function { signature, parameters, has_context, output, .. } = self.function;
         let (ident, names) = (&signature.ident, names(parameters));
-        let (context, payload, view) = (local("context"), local("payload"), local("_view"));
+        let (context, payload, view) = (local("context"), local("payload"), local("view"));
         let values: Vec<Ident> =
             (0..parameters.len()).map(|place| local(&format!("value_{place}"))).collect();
         let read = parameters.iter().enumerate().map(|(place, parameter)| read(place, parameter, &view));
@@ -288,17 +282,20 @@ impl Expansion<'_> {
         let wait = is_async.then(|| quote!(.await));
         let mut value = quote!(#ident::#run(#context_argument #(#values),*) #wait);
         if output.fallible {
-            value = quote_spanned! {output.ty.span()=>
-                #value.map_err(::taskport::private::TaskError::from)?
-            };
+            value = quote_spanned!(output.ty.span()=> ::taskport::private::value(#value)?);
         }
         let encode = quote_spanned!(output.ty.span()=> ::taskport::private::encode(&#value));
-        let steps = quote! {
-            let (#(#values,)*) = {
-                let #view = ::taskport::private::bind(&#payload, &[#(#names),*])?;
-                (#(#read,)*)
-            };
-            #encode
+        let bind = quote!(::taskport::private::bind(&#payload, &[#(#names),*])?);
+        let steps = if parameters.is_empty() {
+            quote!(#bind; #encode)
+        } else {
+            quote! {
+                let (#(#values,)*) = {
+                    let #view = #bind;
+                    (#(#read,)*)
+                };
+                #encode
+            }
         };
         if is_async {
             let future = quote_spanned!(ident.span()=> ::taskport::private::boxed(async move { #steps }));

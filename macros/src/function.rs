@@ -114,7 +114,7 @@ impl Function {
     pub(crate) fn summary(&self) -> Option<String> {
         let lines = self.docs.iter().filter_map(doc_text);
         let text: Vec<String> = lines
-            .flat_map(|text| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>())
+            .flat_map(|text| text.split('\n').map(|line| line.trim().to_owned()).collect::<Vec<_>>())
             .skip_while(String::is_empty)
             .take_while(|line| !line.is_empty())
             .collect();

@@ -111,3 +111,67 @@ impl<'de> Deserialize<'de> for Named {
         deserializer.deserialize_map(Entries)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use taskport_abstraction::TaskName;
+    use taskport_abstraction::task::Location;
+
+    use super::*;
+
+    fn task(extra_arguments: bool) -> TaskDefinition {
+        let location = Location { file: "app.rs".into(), line: 3 };
+        let parameter = |name: &'static str, kind: &str, required| Parameter {
+            name: name.into(),
+            schema: json!({ "type": kind }),
+            required,
+        };
+        TaskDefinition {
+            parameters: vec![parameter("title", "string", true), parameter("pages", "integer", false)],
+            extra_arguments,
+            ..TaskDefinition::new(TaskName::new("render").unwrap(), location)
+        }
+    }
+
+    #[test]
+    fn the_wrong_argument_is_named_before_the_submit() {
+        for (document, expected) in [
+            (r#"[["Q3",12],{}]"#, None),
+            (r#"[[],{"title":"Q3"}]"#, None),
+            (r#"[[],{}]"#, Some("argument `title` of task `render` is missing")),
+            (r#"[["Q3",1,2],{}]"#, Some("3 positional arguments are given, and task `render` takes 2")),
+            (r#"[["Q3"],{"title":"Q3"}]"#, Some("argument `title` is given twice")),
+            (r#"[[],{"title":"Q3","title":"Q4"}]"#, Some("argument `title` is given twice")),
+            (r#"[["Q3"],{"page":1}]"#, Some("task `render` has no parameter `page`; did you mean `pages`?")),
+            (r#"[["Q3"],{"color":1}]"#, Some("task `render` has no parameter `color`; it has title, pages")),
+            (r#"[["Q3","12"],{}]"#, Some("argument `pages` takes an integer, and is given a string")),
+            (
+                r#"[[1],{"pages":null}]"#,
+                Some(
+                    "argument `title` takes a string, and is given an integer; \
+                     argument `pages` takes an integer, and is given null",
+                ),
+            ),
+        ] {
+            let checked = check_arguments(&task(false), &Payload::json(document));
+            let message = checked.err().map(|error| error.message().to_owned());
+            assert_eq!(message.as_deref(), expected, "{document}");
+        }
+    }
+
+    #[test]
+    fn extra_arguments_are_let_through_where_the_task_reads_them_by_itself() {
+        let extra = Payload::json(r#"[["Q3",1,"x"],{"color":"red"}]"#);
+        assert!(check_arguments(&task(true), &extra).is_ok());
+        assert!(check_arguments(&task(true), &Payload::json("[[1],{}]")).is_err());
+    }
+
+    #[test]
+    fn malformed_documents_are_corrupt() {
+        for document in ["", "{}", "[[]]", "[[],[]]", "[[],{},1]", r#"[[],{"a":}]"#] {
+            let error = check_arguments(&task(true), &Payload::json(document)).unwrap_err();
+            assert_eq!(error.code(), &codes::UNDECODABLE, "{document}");
+        }
+    }
+}

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 pub use inventory;
 use serde::Serialize;
@@ -16,8 +17,8 @@ use taskport_abstraction::options::Priority;
 use taskport_abstraction::task::{BoxFuture, Location};
 use taskport_abstraction::typed::CallParts;
 use taskport_abstraction::{
-    ArgumentsBuilder, ArgumentsView, Call, Error, IntoCall, Payload, QueueName, Result, TaskDefinition,
-    TaskError, TaskName, TaskResult, WithOptions, codes,
+    ArgumentsBuilder, ArgumentsView, Backoff, Call, Error, IntoCall, Payload, QueueName, Result, RetryPolicy,
+    TaskDefinition, TaskError, TaskName, TaskResult, WithOptions, codes,
 };
 
 /// A task that is linked into the program.
@@ -141,6 +142,20 @@ pub fn priority(level: u8) -> Priority {
     checked(Priority::new(level))
 }
 
+/// The default policy with what is declared in its place.
+pub fn retry_policy(
+    max_attempts: Option<u32>,
+    backoff: Option<Backoff>,
+    max_age: Option<Duration>,
+) -> RetryPolicy {
+    let RetryPolicy { attempts_max, backoff: otherwise, age_max } = RetryPolicy::default();
+    RetryPolicy {
+        attempts_max: max_attempts.unwrap_or(attempts_max),
+        backoff: backoff.unwrap_or(otherwise),
+        age_max: max_age.or(age_max),
+    }
+}
+
 fn checked<T>(value: Result<T>) -> T {
     value.unwrap_or_else(|error| unreachable!("checked by the macro: {error}"))
 }
@@ -182,6 +197,14 @@ pub fn optional<T: DeserializeOwned, const N: usize>(
     default: impl FnOnce() -> T,
 ) -> TaskResult<T> {
     arguments.optional(place, default).map_err(|error| TaskError::bad_arguments(&error))
+}
+
+/// The value of a handler that may fail.
+///
+/// # Errors
+/// The handler's.
+pub fn value<T, E: Into<TaskError>>(result: std::result::Result<T, E>) -> TaskResult<T> {
+    result.map_err(Into::into)
 }
 
 /// Writes a result.

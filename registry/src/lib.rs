@@ -14,6 +14,9 @@ mod task_check;
 mod workflow_check;
 mod workflow_text;
 
+#[cfg(test)]
+mod tests;
+
 pub use self::builder::{IntoWorkflow, RegistryBuilder};
 pub use self::catalogue::{RegisteredWorkflow, Registry};
 pub use self::manifest::Manifest;

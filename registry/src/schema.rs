@@ -267,3 +267,104 @@ impl<'a> Known<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn mismatch(known: &Known<'_>, wanted: &Value) -> Option<String> {
+        known.mismatch(Shape::new(wanted)).map(|mismatch| mismatch.to_string())
+    }
+
+    #[test]
+    fn only_what_can_never_fit_is_a_mismatch() {
+        let pages = json!({"type": "object", "properties": {"pages": {"type": "integer"}}});
+        let words = json!({"$ref": "#/$defs/Words", "$defs": {"Words": {"type": "array", "items": {"type": "string"}}}});
+        for (wanted, value, expected) in [
+            (json!(true), json!(1), None),
+            (json!({}), json!("x"), None),
+            (json!({"type": "integer"}), json!(1), None),
+            (json!({"type": "number"}), json!(1), None),
+            (json!({"type": "integer"}), json!(1.5), Some(" takes an integer, and is given a number")),
+            (json!({"type": "number"}), json!("x"), Some(" takes a number, and is given a string")),
+            (
+                json!({"type": ["string", "null"]}),
+                json!(1),
+                Some(" takes null or a string, and is given an integer"),
+            ),
+            (json!({"anyOf": [{"type": "string"}, {"type": "null"}]}), json!(null), None),
+            (
+                json!({"oneOf": [{"const": "a"}, {"const": "b"}]}),
+                json!(true),
+                Some(" takes a string, and is given a boolean"),
+            ),
+            (json!({"enum": ["a", 1]}), json!(2), None),
+            (json!({"allOf": [{"type": "string"}]}), json!(1), None),
+            (json!({"type": "decimal"}), json!(1), None),
+            (json!({"$ref": "https://elsewhere"}), json!(1), None),
+            (pages.clone(), json!({"pages": 1}), None),
+            (pages.clone(), json!({"pages": "x"}), Some(".pages takes an integer, and is given a string")),
+            (pages, json!({}), None),
+            (words.clone(), json!(["a", 1]), Some("[] takes a string, and is given an integer")),
+            (words, json!("a"), Some(" takes a list, and is given a string")),
+        ] {
+            assert_eq!(mismatch(&Known::Literal(&value), &wanted).as_deref(), expected, "{wanted} {value}");
+        }
+    }
+
+    #[test]
+    fn two_schemas_are_compared_as_far_as_both_are_certain() {
+        let list = |of: &str| json!({"type": "array", "items": {"type": of}});
+        for (given, wanted, expected) in [
+            (json!({"type": "number"}), json!({"type": "integer"}), None),
+            (json!({"type": ["string", "null"]}), json!({"type": "string"}), None),
+            (list("string"), list("integer"), Some("[] takes an integer, and is given a string")),
+            (list("string"), json!({"type": "array"}), None),
+            (json!({"type": "array"}), list("string"), None),
+            (
+                json!({"type": "object", "properties": {"at": {"type": "string"}}}),
+                json!({"type": "object", "properties": {"at": {"type": "null"}}}),
+                Some(".at takes null, and is given a string"),
+            ),
+        ] {
+            let known = Known::Fits(Shape::new(&given));
+            assert_eq!(mismatch(&known, &wanted).as_deref(), expected, "{given} {wanted}");
+        }
+    }
+
+    #[test]
+    fn schemas_that_refer_to_themselves_are_compared_in_bounded_steps() {
+        let node = json!({"type": "array", "items": {"$ref": "#/$defs/Node"}});
+        let tree = json!({
+            "$ref": "#/$defs/Node",
+            "$defs": {
+                "Node": {"type": "object", "properties": {"left": node, "right": node, "middle": node}},
+                "Loop": {"$ref": "#/$defs/Loop"},
+            },
+        });
+        assert_eq!(mismatch(&Known::Fits(Shape::new(&tree)), &tree), None);
+        let loops = json!({"$ref": "#/$defs/Loop", "$defs": {"Loop": {"$ref": "#/$defs/Loop"}}});
+        assert_eq!(mismatch(&Known::Literal(&json!(1)), &loops), None);
+        let wide = json!({"anyOf": [{"$ref": "#"}, {"$ref": "#"}, {"$ref": "#"}]});
+        assert_eq!(mismatch(&Known::Literal(&json!(1)), &wide), None);
+    }
+
+    #[test]
+    fn paths_lead_inside_what_is_known() {
+        let page = json!({
+            "type": "object",
+            "properties": {"number": {"type": "integer"}, "words": {"type": "array", "items": {"type": "string"}}},
+            "additionalProperties": false,
+        });
+        let page = Known::Fits(Shape::new(&page));
+        let types = |known: Result<Known<'_>, String>| known.map(|known| known.types().to_string());
+        assert_eq!(types(page.clone().inside("number")).unwrap(), "an integer");
+        assert_eq!(types(page.clone().inside("words").unwrap().inside("0")).unwrap(), "a string");
+        assert_eq!(types(page.clone().inside("word")).unwrap_err(), "an object without `word`");
+        assert_eq!(types(page.clone().inside("number").unwrap().inside("x")).unwrap_err(), "an integer");
+        assert_eq!(types(page.clone().element()).unwrap_err(), "an object");
+        assert_eq!(types(Known::ListOf(Box::new(page)).inside("3")).unwrap(), "an object");
+    }
+}

@@ -53,3 +53,50 @@ fn suggestion(message: &str) -> Option<&str> {
     let unknown = quoted.next()?;
     nearest(unknown, quoted)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const YAML: &str = "
+name: nightly
+steps:
+  - id: extract
+    task: extract
+    args: {path: $input.path}
+    timeout: 30s
+  - {id: load, task: load, args: [$steps.extract.output], on_failure: continue}
+";
+
+    #[test]
+    fn yaml_and_json_give_the_same_definition() {
+        let (from_yaml, location) = workflow_from_text(YAML, "flows/nightly.yaml").unwrap();
+        assert_eq!(location.to_string(), "flows/nightly.yaml:1");
+        let json = serde_json::to_string_pretty(&from_yaml).unwrap().replace("  ", "\t");
+        assert_eq!(workflow_from_text(&json, "nightly.json").unwrap().0, from_yaml);
+        assert_eq!(workflow_from_text(&json, "nightly.yml").unwrap().0, from_yaml);
+    }
+
+    #[test]
+    fn a_mistake_is_named_with_its_file_and_line() {
+        let refused = |text: &str, file: &str| {
+            let error = workflow_from_text(text, file).unwrap_err();
+            assert_eq!(error.code(), &codes::BAD_WORKFLOW);
+            (error.message().to_owned(), error.remedy().map(str::to_owned))
+        };
+        let (message, hint) = refused(&YAML.replace("timeout:", "timout:"), "n.yaml");
+        assert!(message.starts_with("n.yaml:7: steps[0]: unknown field `timout`"), "{message}");
+        assert_eq!(hint.as_deref(), Some("did you mean `timeout`?"));
+        let (message, _) = refused("{\"name\": \"n\",\n \"steps\": 3}", "n.json");
+        assert!(message.starts_with("n.json:2: invalid type: integer `3`"), "{message}");
+        let (message, _) = refused(&YAML.replace("30s", "30"), "n.yaml");
+        assert!(message.contains("is not a duration") || message.contains("expected a string"), "{message}");
+        for text in ["", "]", "name: [", "\u{feff}", "a: &a [*a, *a]", "name: n\nname: n\nsteps: []"] {
+            refused(text, "n.yaml");
+        }
+        let deep = "[".repeat(10_000);
+        refused(&deep, "n.yaml");
+        refused(&deep, "n.json");
+        refused(&" ".repeat(WORKFLOW_BYTES_MAX + 1), "n.yaml");
+    }
+}

@@ -8,10 +8,9 @@ pub use std::vec::Vec;
 pub use taskport_abstraction::task::{Execution, Handler, Parameter};
 pub use taskport_abstraction::typed::CallParts;
 pub use taskport_abstraction::{
-    ArgumentsBuilder, Backoff, Call, IntoCall, JobOptions, Payload, RetryPolicy, TaskContext, TaskDefinition,
-    TaskError, WithOptions,
+    ArgumentsBuilder, Backoff, Call, IntoCall, JobOptions, Payload, TaskContext, TaskDefinition, WithOptions,
 };
 pub use taskport_registry::declare::{
-    Collected, DeclaredName, OpenCall, bind, boxed, described, encode, inventory, location, optional, priority, probe,
-    queue_name, required, schema, task_name,
+    Collected, DeclaredName, OpenCall, bind, boxed, described, encode, inventory, location, optional,
+    priority, probe, queue_name, required, retry_policy, schema, task_name, value,
 };
