@@ -1,0 +1,51 @@
+//! The contracts, by what they are about.
+
+mod admin;
+mod control;
+mod describe;
+mod lease;
+mod order;
+mod retry;
+mod submit;
+mod time;
+mod unique;
+mod workers;
+mod workflow_faults;
+mod workflow_options;
+mod workflows;
+
+use crate::runner::Case;
+
+/// Every contract.
+pub(crate) fn all() -> impl Iterator<Item = Case> {
+    [
+        submit::CASES,
+        order::CASES,
+        time::CASES,
+        retry::CASES,
+        unique::CASES,
+        describe::CASES,
+        control::CASES,
+        lease::CASES,
+        workers::CASES,
+        admin::CASES,
+        workflows::CASES,
+        workflow_options::CASES,
+        workflow_faults::CASES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
+/// Lists the cases of a file: each async function with the features it needs, the one it proves first.
+macro_rules! cases {
+    ($group:literal: $($name:ident needs [$($feature:ident),+ $(,)?]),+ $(,)?) => {
+        pub(crate) const CASES: &[crate::runner::Case] = &[$(crate::runner::Case {
+            name: concat!($group, "::", stringify!($name)),
+            needs: &[$(taskport_abstraction::Feature::$feature),+],
+            run: |fixture| Box::pin($name(fixture)),
+        }),+];
+    };
+}
+use cases;
