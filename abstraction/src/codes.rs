@@ -76,4 +76,5 @@ codes! {
     NO_RESULT = 44, NotFound, "The result is no longer kept";
     TASK_BUSY = 45, Backpressure, "The task is at its limit";
     UNKNOWN_WORKFLOW = 46, NotFound, "Unknown workflow";
+    BLOCKING_IN_ASYNC = 47, InvalidInput, "The blocking API inside an async runtime";
 }
