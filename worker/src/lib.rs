@@ -5,10 +5,18 @@
 //! [`Executor`](taskport_abstraction::Executor) run them, renews the leases and settles the outcomes. It never knows
 //! which backend it serves.
 
+mod catalog;
 mod control;
+mod executor;
+mod isolation;
+mod layers;
+pub mod profile;
 mod pull;
 pub mod shutdown;
 
 pub use control::Control;
+pub use executor::{ExecutorOptions, TaskExecutor};
+pub use isolation::child_hook;
+pub use profile::Profile;
 pub use pull::PullWorker;
 pub use shutdown::ShutdownController;

@@ -1,0 +1,403 @@
+//! Everything a worker has in hand: jobs that wait, run, or wait to be settled, each under its lease.
+//!
+//! One short-held lock; nothing is awaited under it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use taskport_abstraction::backend::{
+    Attempt, Delivery, Extended, Extension, Lease, Settlement, Verdict, WorkerLoad, WorkerReport, WorkerSpec,
+};
+use taskport_abstraction::context::StopReason;
+use taskport_abstraction::{AttemptControl, Clock, Failure, FailureKind, JobId, Timestamp};
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use crate::control::Control;
+
+/// How many outcomes one settle call carries at most.
+const SETTLE_LEN_MAX: usize = 1_024;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct InHand {
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+    lease_for: Duration,
+    slots: usize,
+    /// How many jobs may wait or run.
+    capacity: usize,
+    /// How many outcomes may wait to be settled before nothing more is fetched.
+    unsettled_max: usize,
+    work: Notify,
+    outcomes: Notify,
+    space: Notify,
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next_key: u64,
+    held: HashMap<u64, Held>,
+    ready: VecDeque<(u64, Delivery)>,
+    finished: Vec<Outcome>,
+    running: usize,
+    /// Outcomes that wait or are being settled.
+    unsettled: usize,
+    report: WorkerReport,
+    closed: bool,
+}
+
+/// One lease.
+#[derive(Debug)]
+struct Held {
+    lease: Lease,
+    /// When the lease lapses by our own clock, counted from its last renewal.
+    lapses_at: Timestamp,
+    control: Arc<Control>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Ready,
+    Running(Option<AbortHandle>),
+    Finished,
+}
+
+/// An attempt that is to start.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) key: u64,
+    pub(super) attempt: Attempt,
+}
+
+/// How the attempt `key` is to be settled.
+#[derive(Debug, Clone)]
+pub(super) struct Outcome {
+    pub(super) key: u64,
+    pub(super) settlement: Settlement,
+}
+
+/// What became of an outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    Stored,
+    Refused,
+}
+
+impl InHand {
+    pub(super) fn new(spec: &WorkerSpec, clock: Arc<dyn Clock>) -> Self {
+        let slots = spec.concurrency.max(1);
+        let capacity = slots.saturating_add(spec.prefetch);
+        Self {
+            state: Mutex::default(),
+            clock,
+            lease_for: spec.lease_for,
+            slots,
+            capacity,
+            unsettled_max: capacity.max(SETTLE_LEN_MAX),
+            work: Notify::new(),
+            outcomes: Notify::new(),
+            space: Notify::new(),
+            ended: Notify::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until it is worth fetching, and says how many jobs at most: when an attempt could start at once, or half
+    /// of what may wait is free.
+    pub(super) async fn room(&self) -> usize {
+        loop {
+            {
+                let state = self.lock();
+                let in_use = state.ready.len() + state.running;
+                let room = self.capacity.saturating_sub(in_use);
+                let hungry = state.ready.is_empty() || room >= (self.capacity - self.slots) / 2;
+                if room > 0 && hungry && state.unsettled < self.unsettled_max {
+                    return room.min(self.unsettled_max - state.unsettled);
+                }
+            }
+            self.space.notified().await;
+        }
+    }
+
+    /// Takes fetched jobs.
+    pub(super) fn add(&self, batch: Vec<Delivery>) {
+        let lapses_at = self.clock.now() + self.lease_for;
+        let mut state = self.lock();
+        for delivery in batch {
+            let key = state.next_key;
+            state.next_key += 1;
+            let lease = delivery.lease.clone();
+            state.held.insert(key, Held { lease, lapses_at, control: Control::new(), stage: Stage::Ready });
+            state.ready.push_back((key, delivery));
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Waits for an attempt that may start.
+    pub(super) async fn next(&self) -> Started {
+        loop {
+            if let Some(started) = self.try_next() {
+                return started;
+            }
+            self.work.notified().await;
+        }
+    }
+
+    /// The next attempt, where one may start now.
+    pub(super) fn try_next(&self) -> Option<Started> {
+        self.start_next(self.lock())
+    }
+
+    /// Ends one attempt and gives the next, where one may start now.
+    pub(super) fn finish_and_next(&self, key: u64, verdict: Verdict) -> Option<Started> {
+        let mut state = self.lock();
+        self.end(&mut state, key, verdict);
+        self.start_next(state)
+    }
+
+    /// Ends one attempt.
+    pub(super) fn finish(&self, key: u64, verdict: Verdict) {
+        let mut state = self.lock();
+        self.end(&mut state, key, verdict);
+        let waiting = !state.ready.is_empty();
+        drop(state);
+        if waiting {
+            self.work.notify_one();
+        }
+    }
+
+    /// Makes a running attempt one that can be dropped.
+    pub(super) fn can_abort(&self, key: u64, handle: AbortHandle) {
+        if let Some(Held { stage: Stage::Running(slot), .. }) = self.lock().held.get_mut(&key) {
+            *slot = Some(handle);
+        }
+    }
+
+    fn start_next(&self, mut state: MutexGuard<'_, State>) -> Option<Started> {
+        if state.running >= self.slots {
+            return None;
+        }
+        let (key, delivery) = state.ready.pop_front()?;
+        let held = state.held.get_mut(&key)?;
+        held.stage = Stage::Running(None);
+        let control: Arc<dyn AttemptControl> = held.control.clone();
+        state.running += 1;
+        let more = !state.ready.is_empty() && state.running < self.slots;
+        drop(state);
+        // Each lane that finds more than it takes wakes the next.
+        if more {
+            self.work.notify_one();
+        } else {
+            self.space.notify_one();
+        }
+        Some(Started { key, attempt: Attempt { delivery, control } })
+    }
+
+    fn end(&self, state: &mut State, key: u64, verdict: Verdict) {
+        // An attempt that was handed back in the meantime has no say any more.
+        if !state.held.get(&key).is_some_and(|held| matches!(held.stage, Stage::Running(_))) {
+            return;
+        }
+        self.to_settle(state, key, verdict);
+        state.running -= 1;
+        self.space.notify_one();
+        if state.running == 0 {
+            self.ended.notify_waiters();
+        }
+    }
+
+    /// Has an outcome settled, unless it is known to count no longer.
+    fn to_settle(&self, state: &mut State, key: u64, verdict: Verdict) {
+        let Some(held) = state.held.get_mut(&key) else { return };
+        if held.control.stop_reason() == Some(StopReason::LeaseLost) {
+            state.held.remove(&key);
+            state.report.refused += 1;
+            return;
+        }
+        held.stage = Stage::Finished;
+        let settlement = Settlement { lease: held.lease.clone(), verdict };
+        state.finished.push(Outcome { key, settlement });
+        state.unsettled += 1;
+        self.outcomes.notify_one();
+    }
+
+    /// Waits for outcomes to settle; `None` when there will be no more.
+    pub(super) async fn outcomes(&self) -> Option<Vec<Outcome>> {
+        loop {
+            {
+                let mut state = self.lock();
+                let len = state.finished.len().min(SETTLE_LEN_MAX);
+                if len > 0 {
+                    let rest = state.finished.split_off(len);
+                    if !rest.is_empty() {
+                        self.outcomes.notify_one();
+                    }
+                    return Some(std::mem::replace(&mut state.finished, rest));
+                }
+                if state.closed {
+                    // The other settlers end too.
+                    self.outcomes.notify_one();
+                    return None;
+                }
+            }
+            self.outcomes.notified().await;
+        }
+    }
+
+    /// Whether the lease has lapsed by our clock without being renewed.
+    pub(super) fn has_lapsed(&self, key: u64) -> bool {
+        let now = self.clock.now();
+        self.lock().held.get(&key).is_none_or(|held| held.lapses_at < now)
+    }
+
+    /// Forgets an outcome that the backend has stored or refused (I1).
+    pub(super) fn settled(&self, settled: &[(Outcome, Settled)]) {
+        let mut state = self.lock();
+        for (outcome, settled) in settled {
+            state.held.remove(&outcome.key);
+            let report = &mut state.report;
+            *match (settled, &outcome.settlement.verdict) {
+                (Settled::Refused, _) => &mut report.refused,
+                (Settled::Stored, Verdict::Ack(_)) => &mut report.succeeded,
+                (Settled::Stored, Verdict::Retry { .. } | Verdict::Reject(_)) => &mut report.failed,
+                (Settled::Stored, Verdict::Cancelled(_)) => &mut report.cancelled,
+                (Settled::Stored, Verdict::Release) => &mut report.released,
+            } += 1;
+        }
+        state.unsettled -= settled.len();
+        drop(state);
+        self.space.notify_one();
+    }
+
+    /// Every lease, with the newest progress of its attempt.
+    pub(super) fn leases(&self) -> Vec<(u64, Extension)> {
+        let state = self.lock();
+        let extension =
+            |held: &Held| Extension { lease: held.lease.clone(), progress: held.control.progress() };
+        state.held.iter().map(|(key, held)| (*key, extension(held))).collect()
+    }
+
+    /// Notes that a lease was extended by a call that began at `asked_at`.
+    pub(super) fn extended(&self, key: u64, asked_at: Timestamp, extended: Extended) {
+        let mut state = self.lock();
+        let Some(held) = state.held.get_mut(&key) else { return };
+        held.lease.expires_at = extended.expires_at;
+        held.lapses_at = asked_at + self.lease_for;
+        if extended.cancel_requested {
+            held.control.stop(StopReason::Cancelled);
+        }
+    }
+
+    /// Notes that a lease has passed to another attempt. An outcome that is being settled has its own answer.
+    pub(super) fn lost(&self, key: u64) {
+        let mut state = self.lock();
+        let Some(held) = state.held.get(&key) else { return };
+        match held.stage {
+            Stage::Finished => {}
+            Stage::Running(_) => held.control.stop(StopReason::LeaseLost),
+            Stage::Ready => {
+                state.held.remove(&key);
+                state.ready.retain(|(waiting, _)| *waiting != key);
+                state.report.refused += 1;
+                self.space.notify_one();
+            }
+        }
+    }
+
+    /// Gives up every lease that has lapsed by our clock without being renewed.
+    pub(super) fn lose_lapsed(&self) {
+        let now = self.clock.now();
+        let lapsed = |held: &Held| held.lapses_at < now;
+        let keys: Vec<u64> =
+            self.lock().held.iter().filter(|(_, held)| lapsed(held)).map(|(key, _)| *key).collect();
+        keys.into_iter().for_each(|key| self.lost(key));
+    }
+
+    /// Asks the attempt of `job` to stop; one that has not started never will.
+    pub(super) fn cancel(&self, job: &JobId) {
+        let mut state = self.lock();
+        let found = state.held.iter().find(|(_, held)| held.lease.job == *job);
+        let Some((key, held)) = found.map(|(key, held)| (*key, held)) else { return };
+        held.control.stop(StopReason::Cancelled);
+        if matches!(held.stage, Stage::Ready) {
+            state.ready.retain(|(waiting, _)| *waiting != key);
+            let failure = Failure::new(FailureKind::Cancelled, "the job was cancelled before it started");
+            self.to_settle(&mut state, key, Verdict::Cancelled(failure));
+            self.space.notify_one();
+        }
+    }
+
+    /// The time by the worker's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// What the worker is doing.
+    pub(super) fn load(&self) -> WorkerLoad {
+        WorkerLoad { running: self.lock().running, slots: self.slots }
+    }
+
+    /// What the worker has done.
+    pub(super) fn report(&self) -> WorkerReport {
+        self.lock().report
+    }
+
+    /// Hands back every job that has not started.
+    pub(super) fn release_ready(&self) {
+        let mut state = self.lock();
+        let waiting: Vec<_> = state.ready.drain(..).collect();
+        for (key, _) in waiting {
+            self.to_settle(&mut state, key, Verdict::Release);
+        }
+    }
+
+    /// Drops what still runs, where it can be dropped, and hands it back. A handler that goes on has no say any more.
+    pub(super) fn release_running(&self) {
+        let mut state = self.lock();
+        let mut keys = Vec::new();
+        for (key, held) in &state.held {
+            if let Stage::Running(handle) = &held.stage {
+                keys.push(*key);
+                handle.iter().for_each(AbortHandle::abort);
+            }
+        }
+        state.running = 0;
+        for key in keys {
+            self.to_settle(&mut state, key, Verdict::Release);
+        }
+    }
+
+    /// Asks every attempt that runs to stop.
+    pub(super) fn stop_all(&self, reason: StopReason) {
+        for held in self.lock().held.values().filter(|held| matches!(held.stage, Stage::Running(_))) {
+            held.control.stop(reason);
+        }
+    }
+
+    /// Resolves when nothing runs.
+    pub(super) async fn idle(&self) {
+        let mut ended = std::pin::pin!(self.ended.notified());
+        loop {
+            ended.as_mut().enable();
+            if self.lock().running == 0 {
+                return;
+            }
+            ended.as_mut().await;
+            ended.set(self.ended.notified());
+        }
+    }
+
+    /// Says that there will be no more outcomes.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.outcomes.notify_one();
+    }
+}

@@ -1,0 +1,116 @@
+//! Keeps leases and the worker alive, from a thread of its own: a handler that never yields cannot stop it.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join3;
+use taskport_abstraction::backend::{Extension, WorkerSpec};
+use taskport_abstraction::{Consumer, Error, ErrorKind, Result, codes};
+use tokio::runtime;
+use tokio::sync::oneshot;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::backoff::Backoff;
+use super::in_hand::InHand;
+use super::late;
+
+/// How many leases one call extends at most.
+const EXTEND_LEN_MAX: usize = 1_024;
+
+/// The thread; it ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    _stop: oneshot::Sender<()>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// `Internal` where the operating system refuses a thread.
+    pub(super) fn start(
+        in_hand: Arc<InHand>,
+        consumer: Arc<dyn Consumer>,
+        spec: &WorkerSpec,
+    ) -> Result<Self> {
+        let refused = |source| {
+            Error::new(&codes::INTERNAL, "start worker", "no thread for renewing leases can be started")
+                .caused_by(source)
+        };
+        let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
+        let (stop, stopped) = oneshot::channel();
+        let period = (spec.lease_for / 3).max(Duration::from_millis(1));
+        let keep = async move {
+            tokio::select! {
+                _ = stopped => {}
+                ((), (), ()) = join3(
+                    renew(&in_hand, consumer.as_ref(), period),
+                    report(&in_hand, consumer.as_ref(), period),
+                    listen(&in_hand, consumer.as_ref()),
+                ) => {}
+            }
+        };
+        thread::Builder::new()
+            .name("taskport-leases".to_owned())
+            .spawn(move || runtime.block_on(keep))
+            .map_err(refused)?;
+        Ok(Self { _stop: stop })
+    }
+}
+
+/// Renews every lease at a third of its length.
+async fn renew(in_hand: &InHand, consumer: &dyn Consumer, period: Duration) {
+    let mut backoff = Backoff::new(in_hand.now(), 0x1EA5E);
+    loop {
+        sleep(period).await;
+        while let Err(error) = renew_all(in_hand, consumer, period).await {
+            in_hand.lose_lapsed();
+            tracing::warn!(%error, "leases cannot be renewed; trying again");
+            sleep(backoff.next().min(period)).await;
+        }
+        backoff.reset();
+    }
+}
+
+async fn renew_all(in_hand: &InHand, consumer: &dyn Consumer, limit: Duration) -> Result<()> {
+    let mut failed = Ok(());
+    for chunk in in_hand.leases().chunks(EXTEND_LEN_MAX) {
+        let asked_at = in_hand.now();
+        let batch: Vec<Extension> = chunk.iter().map(|(_, extension)| extension.clone()).collect();
+        let results = timeout(limit, consumer.extend(batch)).await.map_err(|_| late("extend"))??;
+        for ((key, extension), result) in chunk.iter().zip(results) {
+            match result {
+                Ok(extended) => in_hand.extended(*key, asked_at, extended),
+                Err(error) if matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::NotFound) => {
+                    tracing::debug!(job = %extension.lease.job, %error, "lease lost");
+                    in_hand.lost(*key);
+                }
+                Err(error) => failed = Err(error),
+            }
+        }
+    }
+    failed
+}
+
+/// Says what the worker is doing, at once and then as often as leases are renewed.
+async fn report(in_hand: &InHand, consumer: &dyn Consumer, period: Duration) {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let beat = timeout(period, consumer.heartbeat(in_hand.load())).await;
+        if let Err(error) = beat.unwrap_or_else(|_| Err(late("heartbeat"))) {
+            tracing::warn!(%error, "no heartbeat can be sent");
+        }
+    }
+}
+
+/// Stops attempts whose jobs are cancelled.
+async fn listen(in_hand: &InHand, consumer: &dyn Consumer) {
+    let mut cancelled = consumer.cancellations();
+    while let Some(job) = cancelled.next().await {
+        in_hand.cancel(&job);
+    }
+}
