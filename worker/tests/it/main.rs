@@ -1,0 +1,5 @@
+//! The executor and the pull loop as a backend sees them.
+
+mod executor;
+mod pull;
+mod support;
