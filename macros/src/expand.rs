@@ -284,7 +284,11 @@ impl Expansion<'_> {
         if output.fallible {
             value = quote_spanned!(output.ty.span()=> ::taskport::private::value(#value)?);
         }
-        let encode = quote_spanned!(output.ty.span()=> ::taskport::private::encode(&#value));
+        let result = Ident::new("result", output.ty.span());
+        let encode = quote_spanned! {output.ty.span()=>
+            let #result = #value;
+            ::taskport::private::encode(&#result)
+        };
         let bind = quote!(::taskport::private::bind(&#payload, &[#(#names),*])?);
         let steps = if parameters.is_empty() {
             quote!(#bind; #encode)

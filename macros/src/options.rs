@@ -115,7 +115,7 @@ impl Options {
                 problems.add(span, "`max_attempts = 1` never tries again, so this is never used");
             }
         }
-        if let (Some(blocking), Some(_)) = (&self.blocking, &self.isolated) {
+        if let (Some(blocking), Some(_), None) = (&self.blocking, &self.isolated, &self.remote) {
             problems.add(blocking.span, "an `isolated` task has a process of its own; leave `blocking` out");
         }
         if self.remote.is_some() {

@@ -1,0 +1,8 @@
+//! What the compiler says of a wrong `#[task]`, and that it is silent about a right one.
+
+#[test]
+fn wrong_tasks_are_refused_at_the_right_place() {
+    let cases = trybuild::TestCases::new();
+    cases.compile_fail("tests/ui/*.rs");
+    cases.pass("tests/ui/pass/*.rs");
+}

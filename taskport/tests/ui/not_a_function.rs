@@ -1,0 +1,9 @@
+use taskport::task;
+
+#[task]
+struct Report;
+
+#[task]
+const LIMIT: u32 = 7;
+
+fn main() {}
