@@ -81,7 +81,28 @@ fn mixed() -> TaskError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use taskport_abstraction::context::AttemptInfo;
+    use taskport_abstraction::{JobId, JobOptions, QueueName, TaskContext, Timestamp};
+    use taskport_worker::Control;
+
     use super::*;
+
+    /// The second attempt of `job-1`.
+    pub(super) fn context(control: Arc<Control>) -> TaskContext {
+        let attempt = AttemptInfo {
+            job: JobId::new("job-1").unwrap(),
+            task: TaskName::new("t").unwrap(),
+            queue: QueueName::default_queue(),
+            attempt: 2,
+            submitted_at: Timestamp::default(),
+            options: Arc::new(JobOptions::default()),
+            step: None,
+            upstream: None,
+        };
+        TaskContext::new(Arc::new(attempt), control)
+    }
 
     #[test]
     fn arguments_become_one_document() {

@@ -1,2 +1,7 @@
-//! The Taskport command line.
-fn main() {}
+//! The stock command line: tasks come from `taskport.toml`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    taskport::main(taskport::Registry::builder())
+}

@@ -7,7 +7,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use taskport_abstraction::context::StopReason;
 use taskport_abstraction::task::Handler;
-use taskport_abstraction::{Failure, FailureKind, Payload, Result, TaskContext, TaskError, TaskName, TaskResult};
+use taskport_abstraction::{
+    Failure, FailureKind, Payload, Result, TaskContext, TaskError, TaskName, TaskResult,
+};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
@@ -40,12 +42,7 @@ pub(super) fn handler(task: &TaskName, action: &ExecAction, variables: &Variable
                 .hint("write the command as one text for the shell, or leave `shell` out"));
         }
     };
-    let exec = Arc::new(Exec {
-        program,
-        arguments,
-        action: action.clone(),
-        variables: variables.clone(),
-    });
+    let exec = Arc::new(Exec { program, arguments, action: action.clone(), variables: variables.clone() });
     Ok(Handler::Async(Arc::new(move |ctx, payload| {
         let exec = Arc::clone(&exec);
         Box::pin(async move { exec.attempt(&ctx, &payload).await })
@@ -104,7 +101,9 @@ impl Exec {
         command.spawn().map_err(|source| {
             let message = format!("`{}` cannot be started: {source}", self.program);
             match source.kind() {
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => TaskError::fatal(message),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => {
+                    TaskError::fatal(message)
+                }
                 _ => TaskError::from(message),
             }
         })
@@ -126,9 +125,7 @@ impl Exec {
             let keep_err = async { keep_end(stderr, &mut err).await.map_err(TaskError::from) };
             tokio::try_join!(keep_out, keep_err)
         });
-        let wait = async {
-            tokio::join!(feed, child.wait()).1.map_err(TaskError::from)
-        };
+        let wait = async { tokio::join!(feed, child.wait()).1.map_err(TaskError::from) };
         let mut wait = std::pin::pin!(wait);
         let status = tokio::select! {
             status = &mut wait => {
@@ -189,7 +186,11 @@ impl Exec {
 }
 
 /// Reads at most `max` bytes; more is an error.
-async fn keep_start(source: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, max: usize) -> TaskResult<()> {
+async fn keep_start(
+    source: Option<impl AsyncRead + Unpin>,
+    kept: &mut Vec<u8>,
+    max: usize,
+) -> TaskResult<()> {
     let Some(source) = source else { return Ok(()) };
     source.take((max as u64).saturating_add(1)).read_to_end(kept).await?;
     if kept.len() > max {

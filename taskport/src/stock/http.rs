@@ -7,7 +7,9 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AF
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use serde_json::value::RawValue;
 use taskport_abstraction::task::Handler;
-use taskport_abstraction::{Failure, FailureKind, Payload, Result, TaskContext, TaskError, TaskName, TaskResult};
+use taskport_abstraction::{
+    Failure, FailureKind, Payload, Result, TaskContext, TaskError, TaskName, TaskResult,
+};
 
 use super::{arguments, document, malformed, mixed};
 use crate::config::{HttpAction, HttpMethod, OutputFormat, Variables};
@@ -66,7 +68,11 @@ impl Http {
         let status = response.status();
         let after = retry_after(&response);
         let success = status.is_success();
-        let max = if success { usize::try_from(self.action.output_max).unwrap_or(usize::MAX) } else { EXCERPT_BYTES_MAX };
+        let max = if success {
+            usize::try_from(self.action.output_max).unwrap_or(usize::MAX)
+        } else {
+            EXCERPT_BYTES_MAX
+        };
         let (answer, whole) = read(response, max).await?;
         match (success, whole) {
             (true, true) => self.result(answer),
@@ -85,7 +91,9 @@ impl Http {
         let mut url = Url::parse(&text)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or_else(|| TaskError::fatal(format!("`{}` is no address of a server", self.action.url.shown())))?;
+            .ok_or_else(|| {
+                TaskError::fatal(format!("`{}` is no address of a server", self.action.url.shown()))
+            })?;
         if !matches!(self.action.method, HttpMethod::Get | HttpMethod::Head | HttpMethod::Delete) {
             return Ok((url, Some(document(payload)?)));
         }
@@ -142,7 +150,9 @@ impl Http {
 
     fn result(&self, answer: Vec<u8>) -> TaskResult<Payload> {
         match self.action.output {
-            OutputFormat::Text => Payload::encode(&*String::from_utf8_lossy(&answer)).map_err(TaskError::from),
+            OutputFormat::Text => {
+                Payload::encode(&*String::from_utf8_lossy(&answer)).map_err(TaskError::from)
+            }
             OutputFormat::Json if answer.is_empty() => Ok(Payload::json("null")),
             OutputFormat::Json => match serde_json::from_slice::<serde::de::IgnoredAny>(&answer) {
                 Ok(_) => Ok(Payload::json(answer)),
@@ -187,7 +197,10 @@ fn retry_after(response: &Response) -> Option<Duration> {
 fn refused(status: StatusCode, after: Option<Duration>, answer: &[u8]) -> TaskError {
     let later = matches!(
         status,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+        StatusCode::REQUEST_TIMEOUT
+            | StatusCode::CONFLICT
+            | StatusCode::TOO_EARLY
+            | StatusCode::TOO_MANY_REQUESTS
     ) || status.is_server_error();
     let kind = if later { FailureKind::Error } else { FailureKind::Fatal };
     let failure = Failure::new(kind, format!("the server answered {status}"))

@@ -2,28 +2,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use taskport_abstraction::context::AttemptInfo;
-use taskport_abstraction::{AttemptControl, JobId, JobOptions, QueueName, Timestamp};
+use taskport_abstraction::AttemptControl;
 use taskport_worker::Control;
 
 use super::*;
+use crate::stock::tests::context;
 
 fn action(table: Value) -> ExecAction {
     serde_json::from_value(table).unwrap()
-}
-
-fn context(control: Arc<Control>) -> TaskContext {
-    let attempt = AttemptInfo {
-        job: JobId::new("job-1").unwrap(),
-        task: TaskName::new("t").unwrap(),
-        queue: QueueName::default_queue(),
-        attempt: 2,
-        submitted_at: Timestamp::default(),
-        options: Arc::new(JobOptions::default()),
-        step: None,
-        upstream: None,
-    };
-    TaskContext::new(Arc::new(attempt), control)
 }
 
 async fn attempt(table: Value, arguments: &'static str, control: Arc<Control>) -> TaskResult<Payload> {

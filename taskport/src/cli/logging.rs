@@ -1,0 +1,28 @@
+//! Where log lines go: to standard error, never among the results.
+
+use tracing_subscriber::EnvFilter;
+
+use super::terminal::Terminal;
+use crate::abstraction::codes;
+use crate::config::{LogConfig, LogFormat};
+use crate::{Error, Result};
+
+/// Starts logging. What a user's own binary has set up before stays.
+pub(super) fn start(filter: &str, format: LogFormat, terminal: Terminal) -> Result<()> {
+    let filter = EnvFilter::try_new(filter).map_err(|source| {
+        Error::new(&codes::CONFIG_VALUE, "start logging", "the filter cannot be read")
+            .caused_by(source)
+            .hint("a filter is a level such as `info`, or a list such as `warn,taskport=debug`")
+    })?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _set_before = match format {
+        LogFormat::Text => lines.with_ansi(terminal.color).try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+    Ok(())
+}
+
+/// What commands log that look or act once: trouble only, unless the user says otherwise.
+pub(super) fn quiet() -> LogConfig {
+    LogConfig { filter: "warn".to_owned(), ..LogConfig::default() }
+}

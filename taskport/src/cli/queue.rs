@@ -1,0 +1,212 @@
+//! `queue`: the lines in which jobs wait.
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::report::Report;
+use super::session::{Session, admin};
+use super::table::{Facts, Table};
+use super::usage::misuse;
+use super::{value, wire};
+use crate::abstraction::backend::{Admin, Backend, QueueStats};
+use crate::abstraction::text::nearest;
+use crate::abstraction::{QueueName, codes};
+use crate::{Error, Result};
+
+/// Look at queues, stop and start them, empty them.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// List the queues with their depths
+    List,
+    /// Account for every job a queue has ever held
+    Stats {
+        /// The queues; all where none is named
+        #[arg(value_parser = value::name::<QueueName>)]
+        queues: Vec<QueueName>,
+    },
+    /// Stop handing out a queue's jobs; what runs goes on
+    Pause {
+        /// The queue
+        #[arg(value_parser = value::name::<QueueName>)]
+        queue: QueueName,
+        /// Why, for those who look at it later
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Hand out a queue's jobs again
+    Resume {
+        /// The queue
+        #[arg(value_parser = value::name::<QueueName>)]
+        queue: QueueName,
+    },
+    /// Delete a queue's waiting jobs
+    Purge {
+        /// The queue
+        #[arg(value_parser = value::name::<QueueName>)]
+        queue: QueueName,
+        #[command(flatten)]
+        consent: Consent,
+    },
+}
+
+/// The consent to delete.
+#[derive(Debug, Clone, Args)]
+#[group(multiple = false)]
+pub(super) struct Consent {
+    /// Go on if the command touches exactly N jobs
+    #[arg(long, value_name = "N")]
+    yes: Option<u64>,
+    /// Go on whatever the number
+    #[arg(long)]
+    force: bool,
+}
+
+impl Consent {
+    /// Nothing, where deleting `count` jobs is what was meant.
+    pub(super) fn check(&self, count: u64, what: &str) -> Result<()> {
+        match self.yes {
+            _ if self.force => Ok(()),
+            Some(expected) if expected == count => Ok(()),
+            Some(expected) => {
+                Err(misuse(format!("{what} would delete {count} jobs, and --yes says {expected}")))
+            }
+            None => Err(misuse(format!("{what} would delete {count} jobs"))),
+        }
+        .map_err(|error| {
+            error.hint(format!("repeat with `--yes {count}` if that is meant, or with `--force`"))
+        })
+    }
+}
+
+pub(super) async fn run(session: &Session, command: Command) -> Result<Report> {
+    let backend = session.backend().await?;
+    let admin = admin(&*backend)?;
+    match command {
+        Command::List => list(session, &*backend, &admin.queues().await?),
+        Command::Stats { queues } => {
+            let mut stats = admin.queues().await?;
+            for queue in &queues {
+                known(&stats, queue)?;
+            }
+            stats.retain(|stats| queues.is_empty() || queues.contains(&stats.name));
+            account(&*backend, &stats)
+        }
+        Command::Pause { queue, reason } => {
+            admin.pause(&queue, reason.as_deref()).await?;
+            one(&*backend, admin, &queue, "paused").await
+        }
+        Command::Resume { queue } => {
+            known(&admin.queues().await?, &queue)?;
+            admin.resume(&queue).await?;
+            one(&*backend, admin, &queue, "resumed").await
+        }
+        Command::Purge { queue, consent } => {
+            let counts = known(&admin.queues().await?, &queue)?.counts;
+            let waiting = counts.queued + counts.scheduled + counts.retrying + counts.blocked;
+            consent.check(waiting, "purge")?;
+            let purged = admin.purge(&queue).await?;
+            Report::new(
+                format_args!("{queue}  {purged} purged"),
+                &Purged { queue: queue.to_string(), backend: backend.name().to_string(), purged },
+            )
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Purged {
+    queue: String,
+    backend: String,
+    purged: u64,
+}
+
+#[derive(Serialize)]
+struct Queues {
+    queues: Vec<wire::Queue>,
+}
+
+fn wires(backend: &dyn Backend, stats: &[QueueStats]) -> Queues {
+    Queues { queues: stats.iter().map(|stats| wire::Queue::new(backend.name(), stats)).collect() }
+}
+
+fn known<'a>(stats: &'a [QueueStats], queue: &QueueName) -> Result<&'a QueueStats> {
+    stats.iter().find(|stats| stats.name == *queue).ok_or_else(|| {
+        let error = Error::new(&codes::QUEUE_NOT_FOUND, "find queue", format!("there is no queue `{queue}`"));
+        match nearest(queue.as_str(), stats.iter().map(|stats| stats.name.as_str())) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint("`taskport queue list` shows the queues there are"),
+        }
+    })
+}
+
+fn list(session: &Session, backend: &dyn Backend, stats: &[QueueStats]) -> Result<Report> {
+    let mut table = Table::new(["queue", "queued", "scheduled", "retrying", "running", "failed", "state"]);
+    for queue in stats {
+        let counts = &queue.counts;
+        let numbers = [counts.queued, counts.scheduled, counts.retrying, counts.running, counts.failed];
+        let [queued, scheduled, retrying, running, failed] = numbers.map(|number| number.to_string());
+        let state = match (&queue.paused_reason, queue.paused) {
+            (Some(reason), true) => format!("paused: {reason}"),
+            (None, true) => "paused".to_owned(),
+            (_, false) => "open".to_owned(),
+        };
+        table.row([queue.name.to_string(), queued, scheduled, retrying, running, failed, state]);
+    }
+    session.remark_on(stats.is_empty(), None, "queues");
+    Report::new(table, &wires(backend, stats))
+}
+
+fn account(backend: &dyn Backend, stats: &[QueueStats]) -> Result<Report> {
+    let mut text = String::new();
+    for queue in stats {
+        let mut facts = Facts::default();
+        facts.add("queue", &queue.name);
+        facts.add("order", wire::queue_order(queue.order));
+        facts.add("paused", if queue.paused { "yes" } else { "no" });
+        facts.maybe("oldest queued", queue.oldest_queued_at);
+        let counts = &queue.counts;
+        for (name, number) in [
+            ("submitted", counts.submitted),
+            ("scheduled", counts.scheduled),
+            ("blocked", counts.blocked),
+            ("queued", counts.queued),
+            ("running", counts.running),
+            ("retrying", counts.retrying),
+            ("succeeded", counts.succeeded),
+            ("failed", counts.failed),
+            ("cancelled", counts.cancelled),
+            ("expired", counts.expired),
+        ] {
+            facts.add(name, number);
+        }
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&facts.to_string());
+    }
+    Report::new(text, &wires(backend, stats))
+}
+
+async fn one(backend: &dyn Backend, admin: &dyn Admin, queue: &QueueName, word: &str) -> Result<Report> {
+    let stats = admin.queues().await?;
+    Report::new(format_args!("{queue}  {word}"), &wire::Queue::new(backend.name(), known(&stats, queue)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deleting_needs_the_right_number_or_force() {
+        let check = |yes, force| Consent { yes, force }.check(3, "purge");
+        assert!(check(Some(3), false).is_ok());
+        assert!(check(None, true).is_ok());
+        let error = check(None, false).unwrap_err();
+        assert_eq!(error.message(), "purge would delete 3 jobs");
+        assert_eq!(
+            check(Some(2), false).unwrap_err().message(),
+            "purge would delete 3 jobs, and --yes says 2"
+        );
+        assert!(error.remedy().unwrap().contains("--yes 3"));
+    }
+}

@@ -1,0 +1,123 @@
+//! What a command has to say, and the exit code that goes with it.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::terminal::Terminal;
+use super::wire;
+use crate::abstraction::codes;
+use crate::{Error, ErrorKind, Result};
+
+/// A command's answer: the same facts for people and for programs.
+#[derive(Debug)]
+pub(crate) struct Report {
+    text: String,
+    document: String,
+    failure: Option<Error>,
+}
+
+impl Report {
+    /// An answer of `text` for people and `document` for programs.
+    pub(crate) fn new(text: impl Display, document: &impl Serialize) -> Result<Self> {
+        let document = serde_json::to_string(document).map_err(|source| {
+            Error::new(&codes::INTERNAL, "print", "the answer has no JSON form").caused_by(source)
+        })?;
+        Ok(Self { text: text.to_string(), document, failure: None })
+    }
+
+    /// Says that the command was carried out and fell short: the answer is printed, and then the error.
+    pub(crate) fn failed(mut self, failure: impl Into<Option<Error>>) -> Self {
+        self.failure = failure.into();
+        self
+    }
+}
+
+/// How results are to be printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// One JSON document on one line.
+    Json,
+}
+
+/// Prints the answer to standard output and the error to standard error.
+pub(crate) fn conclude(answer: Result<Report>, format: Format, terminal: Terminal) -> ExitCode {
+    let (printed, failure) = match answer {
+        Ok(report) => {
+            let text = if format == Format::Json { report.document } else { report.text };
+            (print(&text), report.failure)
+        }
+        Err(error) => {
+            let printed = match format {
+                Format::Json => serde_json::to_string(&wire::Problem::new(&error))
+                    .map_err(io::Error::from)
+                    .and_then(|text| print(&text)),
+                Format::Text => Ok(()),
+            };
+            (printed, Some(error))
+        }
+    };
+    if let Some(error) = &failure {
+        terminal.error(error);
+    }
+    let unprinted = printed.err().map(|source| {
+        Error::new(&codes::FILE_IO, "print", "standard output cannot be written").caused_by(source)
+    });
+    if let Some(error) = &unprinted {
+        terminal.error(error);
+    }
+    failure.or(unprinted).map_or(ExitCode::SUCCESS, |error| exit_code(&error))
+}
+
+/// Writes all of a result. A reader that has closed its end has had enough, which is no failure.
+fn print(text: &str) -> io::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let mut out = io::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    match write!(out, "{text}{end}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// 2 where the command as given can't work until somebody changes it or what it loads; 1 where it was carried out and
+/// fell short.
+fn exit_code(error: &Error) -> ExitCode {
+    let code = error.code();
+    let unloadable = [&codes::UNKNOWN_TASK, &codes::STORE_OPEN, &codes::STORE_FOREIGN, &codes::STORE_NEWER];
+    let fell_short = [&codes::CHECK_FAILED, &codes::RESULT_TYPE];
+    let misused =
+        matches!(code.kind, ErrorKind::InvalidInput | ErrorKind::InvalidConfig | ErrorKind::Unsupported);
+    ExitCode::from(if unloadable.contains(&code) || (misused && !fell_short.contains(&code)) { 2 } else { 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn misuse_and_what_cannot_be_loaded_exit_with_two_and_failures_with_one() {
+        let check = |code: &'static codes::Code, expected: u8| {
+            let exit = exit_code(&Error::new(code, "test", "x"));
+            assert_eq!(format!("{exit:?}"), format!("{:?}", ExitCode::from(expected)), "{code}");
+        };
+        for code in [
+            &codes::USAGE,
+            &codes::CONFIG_KEY,
+            &codes::UNKNOWN_TASK,
+            &codes::STORE_NEWER,
+            &codes::UNSUPPORTED,
+        ] {
+            check(code, 2);
+        }
+        for code in [&codes::JOB_FAILED, &codes::CHECK_FAILED, &codes::STORE_FULL, &codes::JOB_NOT_FOUND] {
+            check(code, 1);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! `submit`: one call of a task.
+
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::StreamExt;
+
+use super::job::{ended_badly, no_outcome, state_of};
+use super::report::Report;
+use super::session::Session;
+use super::{value, wire};
+use crate::abstraction::backend::Backend;
+use crate::abstraction::job::Outcome;
+use crate::abstraction::options::{OnConflict, Unique};
+use crate::abstraction::typed::CallParts;
+use crate::abstraction::{Backoff, QueueName, TaskName, Timestamp, WithOptions, codes};
+use crate::{Call, Error, JobId, JobRef, Result};
+
+/// Submit a call of a task.
+#[derive(Debug, Args)]
+pub(super) struct Submit {
+    /// The task
+    #[arg(value_parser = value::name::<TaskName>)]
+    task: TaskName,
+    /// Arguments, as NAME=JSON or as JSON by position; what is no JSON is text
+    #[arg(value_name = "ARG", conflicts_with = "args")]
+    arguments: Vec<String>,
+    /// All arguments as one JSON object (by name) or list (by position); @FILE reads a file, @- standard input
+    #[arg(long, value_name = "JSON")]
+    args: Option<String>,
+    /// Wait for the job to end and print its result
+    #[arg(long)]
+    wait: bool,
+    /// How long to wait, such as 30s
+    #[arg(long, value_name = "DURATION", requires = "wait", value_parser = value::duration)]
+    timeout: Option<Duration>,
+    #[command(flatten)]
+    options: Options,
+}
+
+/// What the job asks for.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Job options")]
+struct Options {
+    /// The id the job is to have; a repeated submit of one id is the same job
+    #[arg(long, value_parser = value::name::<JobId>)]
+    id: Option<JobId>,
+    /// The queue to wait in
+    #[arg(long, value_parser = value::name::<QueueName>)]
+    queue: Option<QueueName>,
+    /// From 0 to 9, 9 first
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=9))]
+    priority: Option<u8>,
+    /// Start no earlier than so long from now, such as 5m
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, conflicts_with = "at")]
+    delay: Option<Duration>,
+    /// Start no earlier than at this moment, such as 2026-01-31T09:30:00Z
+    #[arg(long, value_name = "TIME", value_parser = str::parse::<Timestamp>)]
+    at: Option<Timestamp>,
+    /// Give the job up where it has not started so long from now
+    #[arg(long, value_name = "DURATION", value_parser = value::duration, conflicts_with = "expires_at")]
+    expires_in: Option<Duration>,
+    /// Give the job up where it has not started at this moment
+    #[arg(long, value_name = "TIME", value_parser = str::parse::<Timestamp>)]
+    expires_at: Option<Timestamp>,
+    /// Ask an attempt that takes longer to stop
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    timeout_soft: Option<Duration>,
+    /// Stop an attempt that takes longer
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    timeout_hard: Option<Duration>,
+    /// The largest number of attempts, the first included
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_attempts: Option<u32>,
+    /// The delays between attempts: fixed(5s), linear(5s, max 1m) or exponential(1s, max 5m, jitter)
+    #[arg(long, value_parser = str::parse::<Backoff>)]
+    backoff: Option<Backoff>,
+    /// Start no attempt later than so long after the submit
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    retry_age_max: Option<Duration>,
+    /// Keep one job per key; a second submit of the key returns the first job
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+    /// How long the key stands for one job: while-live, forever, or a period such as 1h
+    #[arg(long, requires = "idempotency_key", value_parser = unique, default_value = "while-live", hide_default_value = true)]
+    unique: Unique,
+    /// What happens to a second submit of the key: keep the first job, or replace one that waits
+    #[arg(long, requires = "idempotency_key", value_name = "keep|replace", value_parser = on_conflict, default_value = "keep", hide_default_value = true)]
+    on_conflict: OnConflict,
+    /// Run jobs of one key in submit order
+    #[arg(long, value_name = "KEY")]
+    ordering_key: Option<String>,
+    /// Run at most --concurrency-max jobs of this key at once
+    #[arg(long, value_name = "KEY", requires = "concurrency_max")]
+    concurrency_key: Option<String>,
+    /// How many jobs of the concurrency key run at once
+    #[arg(long, value_name = "N", requires = "concurrency_key", value_parser = clap::value_parser!(u32).range(1..))]
+    concurrency_max: Option<u32>,
+    /// Start at most --rate-limit jobs of this key
+    #[arg(long, value_name = "KEY", requires = "rate_limit")]
+    rate_limit_key: Option<String>,
+    /// How many jobs of the key start in a period, such as 100/s
+    #[arg(long, value_name = "N/PERIOD", requires = "rate_limit_key", value_parser = str::parse::<crate::config::Rate>)]
+    rate_limit: Option<crate::config::Rate>,
+    /// A word to find the job by; may be given several times
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// A fact carried with the job; may be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = value::pair)]
+    metadata: Vec<(String, String)>,
+    /// The job that submits this one
+    #[arg(long, value_name = "JOB", value_parser = value::name::<JobId>)]
+    parent: Option<JobId>,
+    /// The trace the job is part of, as a W3C traceparent
+    #[arg(long, value_name = "TRACEPARENT")]
+    trace: Option<String>,
+}
+
+fn unique(text: &str) -> Result<Unique, String> {
+    match text {
+        "while-live" => Ok(Unique::WhileLive),
+        "forever" => Ok(Unique::Forever),
+        period => value::duration(period).map(Unique::For),
+    }
+}
+
+fn on_conflict(text: &str) -> Result<OnConflict, String> {
+    match text {
+        "keep" => Ok(OnConflict::Keep),
+        "replace" => Ok(OnConflict::Replace),
+        other => Err(format!("`{other}` is neither keep nor replace")),
+    }
+}
+
+impl Options {
+    fn apply(self, mut call: Call) -> Call {
+        macro_rules! set {
+            ($($field:ident => $method:ident),+ $(,)?) => {
+                $(if let Some(value) = self.$field { call = call.$method(value); })+
+            };
+        }
+        set! {
+            id => id, priority => priority, delay => delay, at => not_before,
+            expires_in => expires_in, expires_at => expires_at, timeout_soft => soft_timeout, timeout_hard => timeout,
+            max_attempts => max_attempts, backoff => backoff, ordering_key => ordering_key, parent => parent,
+        }
+        call = call.with(|options| options.queue = self.queue);
+        if let Some(age_max) = self.retry_age_max {
+            call = call.with(|options| options.retry.get_or_insert_default().age_max = Some(age_max));
+        }
+        if let Some(key) = self.idempotency_key {
+            call = call.unique(key, self.unique, self.on_conflict);
+        }
+        if let Some((key, max)) = self.concurrency_key.zip(self.concurrency_max) {
+            call = call.concurrency_key(key, max);
+        }
+        if let Some((key, rate)) = self.rate_limit_key.zip(self.rate_limit) {
+            call = call.rate_limit(key, rate.count, rate.period);
+        }
+        if let Some(trace) = &self.trace {
+            call = call.trace(trace);
+        }
+        call = self.tags.into_iter().fold(call, WithOptions::tag);
+        self.metadata.into_iter().fold(call, |call, (key, value)| call.metadata(key, value))
+    }
+}
+
+pub(super) async fn run(session: &Session, submit: Submit) -> Result<Report> {
+    let arguments = value::arguments(submit.args.as_deref(), &submit.arguments)?;
+    let port = session.port().await?;
+    // Known here, so that a call that sets one part of a declared policy keeps the others.
+    let declared = port.registry().task(submit.task.as_str())?.options.retry.clone();
+    let parts = CallParts::of_declared(declared);
+    let call: Call = submit.options.apply(Call::with_parts(submit.task, Ok(arguments), parts));
+    let job = port.submit(call).await?;
+    let (place, existing) = (job.job_ref(), job.existing());
+    if !submit.wait {
+        return Report::new(&place, &submitted(&place, existing, None));
+    }
+    let backend = session.backend_named(&place.backend).await?;
+    remark_on_workers(session, &*backend, &place).await;
+    let outcome = match outcome_within(&*backend, &place, submit.timeout).await {
+        Ok(outcome) => outcome,
+        // The job was taken: whoever gives up the wait is told where to find it.
+        Err(error) => return Ok(Report::new(&place, &submitted(&place, existing, None))?.failed(error)),
+    };
+    let document = submitted(&place, existing, Some(&outcome));
+    match outcome {
+        Outcome::Success(result) => Report::new(wire::Body::new(&result).text(), &document),
+        Outcome::Failure(failure) => {
+            Ok(Report::new("", &document)?.failed(ended_badly(&place.to_string(), failure)))
+        }
+    }
+}
+
+fn submitted(place: &JobRef, existing: bool, outcome: Option<&Outcome>) -> wire::Submitted {
+    wire::Submitted {
+        job: place.to_string(),
+        id: place.id.to_string(),
+        backend: place.backend.to_string(),
+        existing,
+        state: outcome.map(|outcome| state_of(outcome).as_str()),
+        outcome: wire::Ending::new(outcome),
+    }
+}
+
+async fn outcome_within(backend: &dyn Backend, job: &JobRef, limit: Option<Duration>) -> Result<Outcome> {
+    let mut outcomes = backend.wait(vec![job.id.clone()]);
+    let next = match limit {
+        Some(limit) => tokio::time::timeout(limit, outcomes.next())
+            .await
+            .map_err(|_| no_outcome(&job.to_string(), limit))?,
+        None => outcomes.next().await,
+    };
+    match next {
+        Some((_, outcome)) => outcome,
+        None => {
+            Err(Error::new(&codes::CLOSED, "wait", format!("the backend closed before job `{job}` ended")))
+        }
+    }
+}
+
+/// Says that the wait may be long where no live worker serves the job's queue. Only a remark: a worker may come.
+async fn remark_on_workers(session: &Session, backend: &dyn Backend, job: &JobRef) {
+    let Some(admin) = backend.admin() else { return };
+    let (Ok(found), Ok(workers)) = (backend.get(std::slice::from_ref(&job.id)).await, admin.workers().await)
+    else {
+        return;
+    };
+    let Some(status) = found.into_iter().next().flatten().filter(|status| !status.state.is_terminal()) else {
+        return;
+    };
+    if !workers.iter().any(|worker| worker.alive && worker.queues.contains(&status.queue)) {
+        let program = session.program();
+        session.terminal.note(format_args!(
+            "no live worker serves the queue `{}`; start one with `{program} worker`",
+            status.queue
+        ));
+    }
+}

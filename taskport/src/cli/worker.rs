@@ -1,0 +1,73 @@
+//! `worker`: runs jobs until it is told to stop.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::report::Report;
+use super::session::Session;
+use super::value;
+use crate::Result;
+use crate::abstraction::QueueName;
+use crate::abstraction::backend::WorkerReport;
+
+/// Run jobs until SIGTERM or Ctrl-C: then finish what runs and hand back the rest; a second signal hands back at once.
+#[derive(Debug, Args)]
+pub(super) struct Worker {
+    /// The queues to serve, in order of preference; left out, those of the configuration
+    #[arg(long, value_name = "QUEUE,…", value_delimiter = ',', value_parser = value::name::<QueueName>)]
+    queues: Vec<QueueName>,
+    /// How many attempts run at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    concurrency: Option<u16>,
+    /// The worker's name, unique among live workers
+    #[arg(long)]
+    name: Option<String>,
+    /// How long running attempts may go on once the worker is told to stop, such as 30s
+    #[arg(long, value_name = "DURATION", value_parser = value::duration)]
+    grace: Option<Duration>,
+}
+
+/// What a worker did.
+#[derive(Debug, Serialize)]
+struct Worked {
+    succeeded: u64,
+    failed: u64,
+    cancelled: u64,
+    released: u64,
+    refused: u64,
+}
+
+impl From<WorkerReport> for Worked {
+    fn from(report: WorkerReport) -> Self {
+        let WorkerReport { succeeded, failed, cancelled, released, refused } = report;
+        Self { succeeded, failed, cancelled, released, refused }
+    }
+}
+
+pub(super) async fn run(session: &Session, options: Worker) -> Result<Report> {
+    let port = session.port().await?;
+    if !port.registry().tasks().any(|task| task.handler.is_some()) {
+        session.terminal.note("this program has no task to run; declare one under `[tasks.NAME]`");
+    }
+    let mut worker = port.worker();
+    if !options.queues.is_empty() {
+        worker = worker.queues(options.queues.iter().map(QueueName::as_str));
+    }
+    if let Some(concurrency) = options.concurrency {
+        worker = worker.concurrency(concurrency.into());
+    }
+    if let Some(name) = options.name {
+        worker = worker.name(name);
+    }
+    if let Some(grace) = options.grace {
+        worker = worker.grace(grace);
+    }
+    let worked = Worked::from(worker.run().await?);
+    let Worked { succeeded, failed, cancelled, released, refused } = worked;
+    let text = format!(
+        "{succeeded} succeeded, {failed} failed, {cancelled} cancelled, {released} handed back, {refused} refused"
+    );
+    Report::new(text, &worked)
+}
