@@ -1,0 +1,290 @@
+//! The handle a program holds: it submits calls, reads jobs and starts workers and runs.
+
+mod builder;
+mod prepare;
+mod start_check;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use taskport_abstraction::backend::{Admin, Receipt, Submission};
+use taskport_abstraction::id::IdGenerator;
+use taskport_abstraction::options::TraceContext;
+use taskport_abstraction::{
+    Backend, BackendName, Clock, Error, IntoCall, JobId, JobRef, Result, TaskContext, codes,
+};
+use taskport_registry::{Registry, RegistryBuilder};
+
+pub use self::builder::Builder;
+pub(crate) use self::builder::random_seed;
+pub use self::start_check::check;
+pub(crate) use self::start_check::check_workflow;
+use crate::config::{Loaded, OnUnsupported};
+use crate::job::Job;
+
+/// A connected set of backends with the tasks of this program. Clones are cheap and share everything.
+///
+/// # Examples
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> taskport::Result<()> {
+/// use taskport::config::Config;
+/// use taskport::prelude::*;
+///
+/// #[task]
+/// async fn add(left: i64, right: i64) -> TaskResult<i64> {
+///     Ok(left + right)
+/// }
+///
+/// let config = Config::from_toml("[backends.main]\nkind = \"native\"\nurl = \"memory:\"")?;
+/// let port = Taskport::builder().config(config).registry(registry![add]).open().await?;
+/// let job = port.submit(add(19, 23)).await?;
+///
+/// let worker = port.worker();
+/// let sum = tokio::select! {
+///     sum = job.result() => sum?,
+///     stopped = worker.run() => unreachable!("the worker stopped: {stopped:?}"),
+/// };
+/// assert_eq!(sum, 42);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Taskport {
+    inner: Arc<Inner>,
+    parentage: Option<Arc<Parentage>>,
+}
+
+/// What clones share.
+pub(crate) struct Inner {
+    pub(crate) registry: Registry,
+    pub(crate) loaded: Loaded,
+    pub(crate) backends: BTreeMap<BackendName, OpenBackend>,
+    pub(crate) default: BackendName,
+    pub(crate) ids: IdGenerator,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) host: Arc<str>,
+}
+
+/// A connected backend, and what is done with what it cannot do.
+#[derive(Clone)]
+pub(crate) struct OpenBackend {
+    pub(crate) backend: Arc<dyn Backend>,
+    pub(crate) on_unsupported: OnUnsupported,
+}
+
+/// The attempt that submits, for the jobs it submits.
+struct Parentage {
+    job: JobId,
+    trace: Option<TraceContext>,
+}
+
+impl Taskport {
+    /// Connects the backends of the configuration file at `path`, with the environment's overrides, for the tasks of
+    /// `registry` and those of the file.
+    ///
+    /// # Errors
+    /// `InvalidConfig` that names file, line and key; `InvalidInput` for a registry that does not pass its checks;
+    /// `Unsupported` where a task asks for what its backend cannot give; `Unavailable` where a backend cannot be
+    /// reached.
+    pub async fn open(path: impl Into<PathBuf>, registry: impl Into<RegistryBuilder>) -> Result<Self> {
+        Self::builder().path(path).registry(registry).open().await
+    }
+
+    /// A builder that reads `taskport.toml`, where there is one, and the environment.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// The same handle for use inside an attempt: jobs it submits name the attempt's job as their parent and go on its
+    /// trace, where the backend records that.
+    #[must_use]
+    pub fn within(&self, ctx: &TaskContext) -> Self {
+        let parentage = Parentage { job: ctx.job().clone(), trace: ctx.info().options.trace.clone() };
+        Self { inner: self.inner.clone(), parentage: Some(Arc::new(parentage)) }
+    }
+
+    /// Submits a call to the default backend and returns once the backend has taken responsibility for it.
+    ///
+    /// # Delivery
+    /// After `Ok`, the job runs at least once, or is kept as a dead letter. Repeating a submit with the same
+    /// [`id`](taskport_abstraction::WithOptions::id) yields the same job.
+    ///
+    /// # Errors
+    /// Before any I/O: `NotFound` (E-001) for a task that is not registered, `InvalidInput` for an argument or option,
+    /// `Unsupported` (E-005) for an option the backend cannot honour, `PayloadTooLarge`. After it: `Unavailable`, whose
+    /// certainty says whether the job may have been taken.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome unknown, exactly as a time-out does.
+    pub async fn submit<C: IntoCall>(&self, call: C) -> Result<Job<C::Output>> {
+        self.submit_on(self.default_backend(), call).await
+    }
+
+    /// Submits a call to the backend called `backend`. See [`submit`](Self::submit).
+    ///
+    /// # Errors
+    /// As there, and `InvalidConfig` (E-022) for a backend that is not configured.
+    pub async fn submit_to<C: IntoCall>(&self, backend: &str, call: C) -> Result<Job<C::Output>> {
+        self.submit_on(self.open_backend(backend)?, call).await
+    }
+
+    /// Submits many calls to the default backend in as few requests as its limit allows, with a result for each, in
+    /// order. A call that is refused does not hold up the others.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit), for each call.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the outcome of every call unknown.
+    pub async fn submit_many<C: IntoCall>(
+        &self,
+        calls: impl IntoIterator<Item = C>,
+    ) -> Vec<Result<Job<C::Output>>> {
+        let target = self.default_backend();
+        let mut scopes = prepare::Scopes::new(target);
+        let prepared: Vec<Result<Submission>> =
+            calls.into_iter().map(|call| self.prepare(&mut scopes, call.into_call())).collect();
+        self.send(target, prepared).await
+    }
+
+    /// The job that `job` names, whoever submitted it. Nothing is asked of the backend yet.
+    ///
+    /// # Errors
+    /// `InvalidConfig` (E-022) for a backend that is not configured.
+    pub fn job(&self, job: &JobRef) -> Result<Job> {
+        Ok(Job::of(self.backend(job.backend.as_str())?.clone(), job.id.clone()))
+    }
+
+    /// The backend called `name`.
+    ///
+    /// # Errors
+    /// `InvalidConfig` (E-022) with the nearest name.
+    pub fn backend(&self, name: &str) -> Result<&Arc<dyn Backend>> {
+        self.open_backend(name).map(|open| &open.backend)
+    }
+
+    /// Every connected backend, by name.
+    pub fn backends(&self) -> impl Iterator<Item = &Arc<dyn Backend>> {
+        self.inner.backends.values().map(|open| &open.backend)
+    }
+
+    /// The backend of every job that names none.
+    pub fn default_name(&self) -> &BackendName {
+        &self.inner.default
+    }
+
+    /// Administration of the default backend.
+    ///
+    /// # Errors
+    /// `Unsupported` (E-005) where the backend has none.
+    pub fn admin(&self) -> Result<&dyn Admin> {
+        let backend = &self.default_backend().backend;
+        backend.admin().ok_or_else(|| no_admin(backend.name()))
+    }
+
+    /// The tasks and workflows of this program and its configuration.
+    pub fn registry(&self) -> &Registry {
+        &self.inner.registry
+    }
+
+    /// The configuration, and where its values come from.
+    pub fn configuration(&self) -> &Loaded {
+        &self.inner.loaded
+    }
+
+    /// Finishes what was accepted and lets go of every backend, for all clones. Later calls answer `Unavailable`
+    /// (E-030).
+    ///
+    /// # Errors
+    /// The first of the backends' errors; every backend is closed nevertheless.
+    pub async fn close(&self) -> Result<()> {
+        let mut outcome = Ok(());
+        for open in self.inner.backends.values() {
+            let closed = open.backend.close().await.map_err(|error| error.in_backend(open.backend.name()));
+            outcome = outcome.and(closed);
+        }
+        outcome
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    pub(crate) fn open_backend(&self, name: &str) -> Result<&OpenBackend> {
+        self.inner.backends.get(name).ok_or_else(|| self.inner.loaded.config.unknown_backend(name))
+    }
+
+    pub(crate) fn default_backend(&self) -> &OpenBackend {
+        // The builder opens every backend of the configuration, and the default is one of them.
+        &self.inner.backends[&self.inner.default]
+    }
+
+    async fn submit_on<C: IntoCall>(&self, target: &OpenBackend, call: C) -> Result<Job<C::Output>> {
+        let prepared = self.prepare(&mut prepare::Scopes::new(target), call.into_call());
+        let mut jobs = self.send(target, vec![prepared]).await;
+        jobs.pop().unwrap_or_else(|| Err(short_answer(target)))
+    }
+
+    /// Sends what was prepared well, in requests within the backend's limit, and puts each answer in its place.
+    async fn send<T>(&self, target: &OpenBackend, prepared: Vec<Result<Submission>>) -> Vec<Result<Job<T>>> {
+        let backend = &target.backend;
+        let batch_max = prepare::batch_max(target);
+        let mut jobs: Vec<Option<Result<Job<T>>>> = Vec::with_capacity(prepared.len());
+        let mut places = Vec::new();
+        let mut batch = Vec::new();
+        for (place, submission) in prepared.into_iter().enumerate() {
+            match submission {
+                Ok(submission) => {
+                    jobs.push(None);
+                    places.push(place);
+                    batch.push(submission);
+                }
+                Err(error) => jobs.push(Some(Err(error.in_backend(backend.name())))),
+            }
+            if batch.len() == batch_max {
+                send_batch(backend, std::mem::take(&mut batch), std::mem::take(&mut places), &mut jobs).await;
+            }
+        }
+        if !batch.is_empty() {
+            send_batch(backend, batch, places, &mut jobs).await;
+        }
+        jobs.into_iter().map(|job| job.unwrap_or_else(|| Err(short_answer(target)))).collect()
+    }
+}
+
+async fn send_batch<T>(
+    backend: &Arc<dyn Backend>,
+    batch: Vec<Submission>,
+    places: Vec<usize>,
+    jobs: &mut [Option<Result<Job<T>>>],
+) {
+    let receipts = backend.submit(batch).await;
+    debug_assert_eq!(receipts.len(), places.len(), "a backend answers each job of a batch");
+    for (place, receipt) in places.into_iter().zip(receipts) {
+        let job = receipt.map(|Receipt { job, existing }| Job::submitted(backend.clone(), job.id, existing));
+        jobs[place] = Some(job.map_err(|error| error.in_backend(backend.name())));
+    }
+}
+
+/// A backend that answers fewer jobs than it was given breaks its contract; the job may be there.
+fn short_answer(target: &OpenBackend) -> Error {
+    Error::new(&codes::INTERNAL, "submit", "the backend gave no answer for the job")
+        .maybe_applied()
+        .in_backend(target.backend.name())
+}
+
+pub(crate) fn no_admin(backend: &BackendName) -> Error {
+    Error::new(&codes::UNSUPPORTED, "administer", "the backend allows no administration").in_backend(backend)
+}
+
+impl fmt::Debug for Taskport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Taskport")
+            .field("backends", &self.inner.backends.keys().collect::<Vec<_>>())
+            .field("default", &self.inner.default)
+            .finish_non_exhaustive()
+    }
+}
