@@ -1,1 +1,21 @@
-//! The engine's SQLite store.
+//! The engine's SQLite store: one file, one writer at a time, readers beside it, any number of processes.
+//!
+//! The file is in WAL mode with `synchronous=FULL` unless asked otherwise, so that a commit survives a power cut. A
+//! thread checkpoints on a connection of its own; the log has a largest size. A commit that other processes may wait
+//! for touches `<file>-wake`, which they watch.
+//!
+//! The store decides nothing about jobs: every statement does what [`Store`](taskport_engine::Store) says, no more.
+
+mod checkpoint;
+mod error;
+mod names;
+mod options;
+mod rows;
+mod run_rows;
+mod schema;
+mod store;
+mod wake;
+
+pub use self::options::{SqliteOptions, Synchronous};
+pub use self::rows::SqliteReader;
+pub use self::store::SqliteStore;

@@ -1,0 +1,390 @@
+//! Reading, and the forms of rows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::types::{ToSql, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row};
+use taskport_abstraction::backend::{Counts, JobFilter, QueueOrder, RunFilter, WorkerLoad};
+use taskport_abstraction::job::{Progress, StepRef};
+use taskport_abstraction::options::Priority;
+use taskport_abstraction::{
+    ContentType, JobId, JobState, LeaseToken, Payload, QueueName, Result, RunId, StepId, TaskName, Timestamp,
+};
+use taskport_engine::record::{
+    JobRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord, tag_needle,
+};
+use taskport_engine::{Read, state};
+
+use crate::error::{InStore, damaged};
+use crate::names::{Names, RunKeys, StoredId, id_text};
+use crate::run_rows;
+
+/// Reads one file, beside its writer.
+#[derive(Debug)]
+pub struct SqliteReader {
+    pub(crate) connection: Connection,
+    pub(crate) names: Names,
+    pub(crate) run_keys: RunKeys,
+}
+
+/// The columns of a job, in the order [`job`] reads them.
+macro_rules! job_columns {
+    () => {
+        "seq, id, task, queue, state, priority, position, due_at, expires_at, attempt, token, worker, \
+         cancel_requested, submitted_at, started_at, finished_at, run, step, step_index, progress, \
+         progress_message, tags, options, failure, result_type, result, arguments_type, arguments"
+    };
+}
+pub(crate) use job_columns;
+
+/// The columns of a queue, in the order [`queue`] reads them.
+macro_rules! queue_columns {
+    () => {
+        "name, job_order, paused, paused_reason, submitted, scheduled, blocked, queued, running, retrying, \
+         succeeded, failed, cancelled, expired"
+    };
+}
+
+/// The columns of a worker, in the order [`worker`] reads them.
+macro_rules! worker_columns {
+    () => {
+        "name, host, pid, queues, tasks, lease_for, running, slots, started_at, seen_at, forget_at"
+    };
+}
+
+impl SqliteReader {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self { connection, names: Names::default(), run_keys: RunKeys::default() }
+    }
+
+    /// Every job a statement finds.
+    pub(crate) fn select_jobs(&mut self, sql: &str, params: &[&dyn ToSql]) -> Result<Vec<JobRecord>> {
+        let mut statement = self.connection.prepare_cached(sql).during("read")?;
+        let mut rows = statement.query(params).during("read")?;
+        let mut jobs = Vec::new();
+        while let Some(row) = rows.next().during("read")? {
+            jobs.push(job(row, &self.connection, &mut self.names, &mut self.run_keys)?);
+        }
+        Ok(jobs)
+    }
+
+    pub(crate) fn worker(&mut self, name: &str) -> Result<Option<WorkerRecord>> {
+        let sql = concat!("SELECT ", worker_columns!(), " FROM workers WHERE name = ?1");
+        let mut statement = self.connection.prepare_cached(sql).during("read")?;
+        let mut rows = statement.query([name]).during("read")?;
+        rows.next().during("read")?.map(worker).transpose()
+    }
+}
+
+impl Read for SqliteReader {
+    fn job(&mut self, id: &JobId) -> Result<Option<JobRecord>> {
+        let sql = concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = ?1");
+        Ok(self.select_jobs(sql, &[&StoredId::new(id.as_str())])?.pop())
+    }
+
+    fn jobs(&mut self, filter: &JobFilter, before: Option<i64>, max: usize) -> Result<Vec<JobRecord>> {
+        let Some(conditions) = self.conditions(filter)? else { return Ok(Vec::new()) };
+        // Dead letters and the jobs of a run have an index; everything else is found by walking from the newest.
+        let indexed = filter.run.is_some() || filter.state.is_some_and(is_dead);
+        let mut sql = concat!("SELECT ", job_columns!(), " FROM jobs").to_owned();
+        sql.push_str(if indexed { " WHERE seq < ?1" } else { " NOT INDEXED WHERE seq < ?1" });
+        let mut params: Vec<Box<dyn ToSql>> =
+            vec![Box::new(before.unwrap_or(i64::MAX)), Box::new(i64::try_from(max).unwrap_or(i64::MAX))];
+        for (condition, value) in conditions {
+            params.push(value);
+            sql.push_str(&format!(" AND {condition}?{}", params.len()));
+            sql.push_str(if condition.ends_with('(') { ") > 0" } else { "" });
+        }
+        if filter.state.is_some_and(is_dead) {
+            sql.push_str(" AND state IN (6, 7, 8)");
+        }
+        sql.push_str(" ORDER BY seq DESC LIMIT ?2");
+        let params: Vec<&dyn ToSql> = params.iter().map(AsRef::as_ref).collect();
+        self.select_jobs(&sql, &params)
+    }
+
+    fn queue(&mut self, name: &QueueName) -> Result<Option<QueueRecord>> {
+        let Some(key) = self.names.key(&self.connection, name.as_str())? else { return Ok(None) };
+        let sql = concat!("SELECT ", queue_columns!(), " FROM queues WHERE name = ?1");
+        let mut statement = self.connection.prepare_cached(sql).during("read")?;
+        let mut rows = statement.query([key]).during("read")?;
+        match rows.next().during("read")? {
+            Some(row) => queue(row, &self.connection, &mut self.names).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn queues(&mut self) -> Result<Vec<QueueRecord>> {
+        let sql = concat!("SELECT ", queue_columns!(), " FROM queues");
+        let mut statement = self.connection.prepare_cached(sql).during("read")?;
+        let mut rows = statement.query([]).during("read")?;
+        let mut queues = Vec::new();
+        while let Some(row) = rows.next().during("read")? {
+            queues.push(queue(row, &self.connection, &mut self.names)?);
+        }
+        queues.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(queues)
+    }
+
+    fn oldest_ready(&mut self, queue: &QueueName) -> Result<Option<Timestamp>> {
+        let Some(key) = self.names.key(&self.connection, queue.as_str())? else { return Ok(None) };
+        // The oldest of each level stands first in it, so eleven looks into the index are enough.
+        let sql = "SELECT seq, due_at FROM jobs \
+                   WHERE state = 2 AND queue = ?1 AND position >= ?2 AND position < ?3 ORDER BY position LIMIT 1";
+        let newest_first = "SELECT seq, due_at FROM jobs \
+                            WHERE state = 2 AND queue = ?1 AND position < 0 ORDER BY position DESC LIMIT 1";
+        let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?));
+        let mut oldest: Option<(i64, Option<i64>)> = None;
+        let mut consider = |found: Option<(i64, Option<i64>)>| {
+            oldest = [oldest, found].into_iter().flatten().min_by_key(|(seq, _)| *seq);
+        };
+        let mut statement = self.connection.prepare_cached(newest_first).during("read")?;
+        consider(statement.query_row([key], read).optional().during("read")?);
+        let mut statement = self.connection.prepare_cached(sql).during("read")?;
+        let mut above = i64::MAX;
+        for level in 0..=Priority::MAX.level() {
+            let from = state::position(QueueOrder::Priority, Priority::new(level)?, 0);
+            consider(statement.query_row([key, from, above], read).optional().during("read")?);
+            above = from;
+        }
+        Ok(oldest.and_then(|(_, due_at)| due_at).map(Timestamp::from_micros))
+    }
+
+    fn workers(&mut self) -> Result<Vec<WorkerRecord>> {
+        let sql = concat!("SELECT ", worker_columns!(), " FROM workers ORDER BY name");
+        let mut statement = self.connection.prepare_cached(sql).during("read")?;
+        let mut rows = statement.query([]).during("read")?;
+        let mut workers = Vec::new();
+        while let Some(row) = rows.next().during("read")? {
+            workers.push(worker(row)?);
+        }
+        Ok(workers)
+    }
+
+    fn run(&mut self, id: &RunId) -> Result<Option<RunRecord>> {
+        run_rows::run(&self.connection, id)
+    }
+
+    fn runs(&mut self, filter: &RunFilter, before: Option<i64>, max: usize) -> Result<Vec<RunRecord>> {
+        run_rows::runs(&self.connection, filter, before, max)
+    }
+
+    fn run_version(&mut self, id: &RunId) -> Result<Option<i64>> {
+        run_rows::version(&self.connection, id)
+    }
+
+    fn steps(&mut self, run: &RunId, since: i64) -> Result<Vec<StepRecord>> {
+        match self.run_keys.find(&self.connection, run)? {
+            Some(run) => run_rows::steps(&self.connection, run, since),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn step_jobs(&mut self, run: &RunId, step: &StepId, from: u32, max: usize) -> Result<Vec<StepJob>> {
+        let run = self.run_keys.find(&self.connection, run)?;
+        let key = self.names.key(&self.connection, step.as_str())?;
+        let (Some(run), Some(key)) = (run, key) else { return Ok(Vec::new()) };
+        let sql = "SELECT id, step_index, state, result_type, result FROM jobs \
+                   WHERE run = ?1 AND step = ?2 AND step_index >= ?3 ORDER BY step_index LIMIT ?4";
+        let mut statement = self.connection.prepare_cached(sql).during("read")?;
+        // A job without a place in a list has -1 and stands at 0.
+        let from = if from == 0 { -1 } else { i64::from(from) };
+        let max = i64::try_from(max).unwrap_or(i64::MAX);
+        let mut rows = statement.query([run, key, from, max]).during("read")?;
+        let mut jobs = Vec::new();
+        while let Some(row) = rows.next().during("read")? {
+            jobs.push(StepJob {
+                id: JobId::new(id_text(row.get_ref(0).during("read")?)?)?,
+                step: step.clone(),
+                index: u32::try_from(get::<i64>(row, 1)?).ok(),
+                state: job_state(get(row, 2)?)?,
+                result: payload(row, 3, 4, &self.connection, &mut self.names)?,
+            });
+        }
+        Ok(jobs)
+    }
+
+    fn live_jobs_of_run(&mut self, run: &RunId, max: usize) -> Result<Vec<JobRecord>> {
+        let Some(key) = self.run_keys.find(&self.connection, run)? else { return Ok(Vec::new()) };
+        let sql = concat!(
+            "SELECT ",
+            job_columns!(),
+            " FROM jobs WHERE run = ?1 AND state IN (0, 1, 2, 3, 4) AND cancel_requested = 0 ORDER BY seq LIMIT ?2"
+        );
+        self.select_jobs(sql, &[&key, &i64::try_from(max).unwrap_or(i64::MAX)])
+    }
+}
+
+/// A column with its comparison, and what it is compared with.
+type Condition = (&'static str, Box<dyn ToSql>);
+
+impl SqliteReader {
+    /// The conditions of a filter, or `None` where it names what the file has never seen.
+    fn conditions(&mut self, filter: &JobFilter) -> Result<Option<Vec<Condition>>> {
+        let mut conditions: Vec<Condition> = Vec::new();
+        if let Some(state) = filter.state {
+            conditions.push(("state = ", Box::new(state as i64)));
+        }
+        let queue = filter.queue.as_ref().map(|queue| ("queue = ", queue.as_str()));
+        let task = filter.task.as_ref().map(|task| ("task = ", task.as_str()));
+        for (condition, name) in [queue, task].into_iter().flatten() {
+            let Some(key) = self.names.key(&self.connection, name)? else { return Ok(None) };
+            conditions.push((condition, Box::new(key)));
+        }
+        if let Some(run) = &filter.run {
+            let Some(key) = self.run_keys.find(&self.connection, run)? else { return Ok(None) };
+            conditions.push(("run = ", Box::new(key)));
+        }
+        if let Some(tag) = &filter.tag {
+            conditions.push(("instr(tags, ", Box::new(tag_needle(tag))));
+        }
+        Ok(Some(conditions))
+    }
+}
+
+const fn is_dead(state: JobState) -> bool {
+    matches!(state, JobState::Failed | JobState::Cancelled | JobState::Expired)
+}
+
+/// The job of a row with [`job_columns`].
+pub(crate) fn job(
+    row: &Row<'_>,
+    connection: &Connection,
+    names: &mut Names,
+    run_keys: &mut RunKeys,
+) -> Result<JobRecord> {
+    let step = match get::<Option<i64>>(row, 16)? {
+        Some(run) => Some(StepRef {
+            run: run_keys.id(connection, run)?,
+            step: StepId::new(names.text(connection, get(row, 17)?)?)?,
+            index: u32::try_from(get::<i64>(row, 18)?).ok(),
+        }),
+        None => None,
+    };
+    let worker: Option<i64> = get(row, 11)?;
+    Ok(JobRecord {
+        seq: get(row, 0)?,
+        id: JobId::new(id_text(row.get_ref(1).during("read")?)?)?,
+        task: TaskName::new(names.text(connection, get(row, 2)?)?)?,
+        queue: QueueName::new(names.text(connection, get(row, 3)?)?)?,
+        state: job_state(get(row, 4)?)?,
+        priority: Priority::new(get(row, 5)?)?,
+        position: get(row, 6)?,
+        due_at: moment(row, 7)?,
+        expires_at: moment(row, 8)?,
+        attempt: get(row, 9)?,
+        token: LeaseToken(unsigned(row, 10)?),
+        worker: worker.map(|worker| names.text(connection, worker)).transpose()?,
+        cancel_requested: get(row, 12)?,
+        submitted_at: Timestamp::from_micros(get(row, 13)?),
+        started_at: moment(row, 14)?,
+        finished_at: moment(row, 15)?,
+        progress: get::<Option<f64>>(row, 19)?
+            .map(|fraction| {
+                Ok::<_, taskport_abstraction::Error>(Progress { fraction, message: get(row, 20)? })
+            })
+            .transpose()?,
+        tags: get::<Option<Arc<str>>>(row, 21)?,
+        options: blob(row, 22)?,
+        failure: blob(row, 23)?,
+        result: payload(row, 24, 25, connection, names)?,
+        arguments: payload(row, 26, 27, connection, names)?.unwrap_or_default(),
+        step,
+    })
+}
+
+fn queue(row: &Row<'_>, connection: &Connection, names: &mut Names) -> Result<QueueRecord> {
+    Ok(QueueRecord {
+        name: QueueName::new(names.text(connection, get(row, 0)?)?)?,
+        order: match get::<i64>(row, 1)? {
+            0 => QueueOrder::Priority,
+            1 => QueueOrder::Fifo,
+            2 => QueueOrder::Lifo,
+            other => return Err(damaged(format!("a queue has the order {other}"))),
+        },
+        paused: get(row, 2)?,
+        paused_reason: get(row, 3)?,
+        counts: Counts {
+            submitted: unsigned(row, 4)?,
+            scheduled: unsigned(row, 5)?,
+            blocked: unsigned(row, 6)?,
+            queued: unsigned(row, 7)?,
+            running: unsigned(row, 8)?,
+            retrying: unsigned(row, 9)?,
+            succeeded: unsigned(row, 10)?,
+            failed: unsigned(row, 11)?,
+            cancelled: unsigned(row, 12)?,
+            expired: unsigned(row, 13)?,
+        },
+    })
+}
+
+fn worker(row: &Row<'_>) -> Result<WorkerRecord> {
+    let list = |index| {
+        let text: String = get(row, index)?;
+        serde_json::from_str(&text).map_err(|_| damaged("a worker's list of names is none"))
+    };
+    let queues: Vec<String> = list(3)?;
+    let tasks: Vec<String> = list(4)?;
+    Ok(WorkerRecord {
+        name: get(row, 0)?,
+        host: get(row, 1)?,
+        pid: get(row, 2)?,
+        queues: queues.into_iter().map(QueueName::new).collect::<Result<_>>()?,
+        tasks: tasks.into_iter().map(TaskName::new).collect::<Result<_>>()?,
+        lease_for: Duration::from_micros(unsigned(row, 5)?),
+        load: WorkerLoad { running: get(row, 6)?, slots: get(row, 7)? },
+        started_at: Timestamp::from_micros(get(row, 8)?),
+        seen_at: Timestamp::from_micros(get(row, 9)?),
+        forget_at: Timestamp::from_micros(get(row, 10)?),
+    })
+}
+
+/// One column.
+pub(crate) fn get<T: rusqlite::types::FromSql>(row: &Row<'_>, index: usize) -> Result<T> {
+    row.get(index).during("read")
+}
+
+/// A column with a number that is never negative.
+pub(crate) fn unsigned(row: &Row<'_>, index: usize) -> Result<u64> {
+    u64::try_from(get::<i64>(row, index)?).map_err(|_| damaged("a number is negative"))
+}
+
+/// A column with a point in time.
+pub(crate) fn moment(row: &Row<'_>, index: usize) -> Result<Option<Timestamp>> {
+    Ok(get::<Option<i64>>(row, index)?.map(Timestamp::from_micros))
+}
+
+/// A column with bytes.
+pub(crate) fn blob(row: &Row<'_>, index: usize) -> Result<Option<Bytes>> {
+    match row.get_ref(index).during("read")? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => Ok(Some(Bytes::copy_from_slice(bytes))),
+        _ => Err(damaged("a number stands where bytes should")),
+    }
+}
+
+/// The payload of two columns, its type and its bytes.
+pub(crate) fn payload(
+    row: &Row<'_>,
+    type_index: usize,
+    index: usize,
+    connection: &Connection,
+    names: &mut Names,
+) -> Result<Option<Payload>> {
+    let Some(bytes) = blob(row, index)? else { return Ok(None) };
+    let content_type = match get::<Option<i64>>(row, type_index)? {
+        None => ContentType::Json,
+        Some(key) => ContentType::from(names.text(connection, key)?.as_ref()),
+    };
+    Ok(Some(Payload { content_type, bytes }))
+}
+
+/// A state by its number in the tables, which is its place in [`JobState::ALL`].
+pub(crate) fn job_state(number: i64) -> Result<JobState> {
+    let index = usize::try_from(number).unwrap_or(usize::MAX);
+    let known = JobState::ALL.get(index).copied().filter(|state| *state != JobState::Unknown);
+    known.ok_or_else(|| damaged(format!("a job has the state {number}")))
+}

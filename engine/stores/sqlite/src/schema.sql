@@ -1,0 +1,122 @@
+-- Version 1. States: 0 scheduled, 1 blocked, 2 queued, 3 running, 4 retrying, 5 succeeded, 6 failed, 7 cancelled,
+-- 8 expired. Times are microseconds since 1970 in UTC. Ids that are lower-case UUIDs are 16 bytes, others are text.
+
+-- Queues, tasks, steps and workers by a short key, each written once.
+CREATE TABLE names (key INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+
+CREATE TABLE jobs (
+    seq INTEGER PRIMARY KEY,
+    id NOT NULL,
+    task INTEGER NOT NULL,
+    queue INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    due_at INTEGER,
+    expires_at INTEGER,
+    attempt INTEGER NOT NULL DEFAULT 0,
+    token INTEGER NOT NULL DEFAULT 0,
+    worker INTEGER,
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    submitted_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    run INTEGER,
+    step INTEGER,
+    step_index INTEGER,
+    progress REAL,
+    progress_message TEXT,
+    tags TEXT,
+    options BLOB,
+    failure BLOB,
+    result_type INTEGER,
+    result BLOB,
+    arguments_type INTEGER,
+    arguments BLOB NOT NULL
+);
+CREATE UNIQUE INDEX jobs_id ON jobs (id);
+-- What a claim walks; the expiry is in it so that the walk does not touch the rows.
+CREATE INDEX jobs_ready ON jobs (queue, position, expires_at) WHERE state = 2;
+-- What time calls for.
+CREATE INDEX jobs_timers ON jobs (due_at) WHERE state IN (0, 1, 3, 4);
+CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE expires_at IS NOT NULL AND state IN (0, 1, 2);
+-- Dead letters and their like. Succeeded jobs are found by id only.
+CREATE INDEX jobs_dead ON jobs (state) WHERE state IN (6, 7, 8);
+-- The jobs of runs; -1 stands for no place in a list.
+CREATE UNIQUE INDEX jobs_steps ON jobs (run, step, step_index) WHERE run IS NOT NULL;
+
+CREATE TABLE queues (
+    name INTEGER PRIMARY KEY,
+    job_order INTEGER NOT NULL,
+    paused INTEGER NOT NULL,
+    paused_reason TEXT,
+    submitted INTEGER NOT NULL,
+    scheduled INTEGER NOT NULL,
+    blocked INTEGER NOT NULL,
+    queued INTEGER NOT NULL,
+    running INTEGER NOT NULL,
+    retrying INTEGER NOT NULL,
+    succeeded INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL,
+    expired INTEGER NOT NULL
+);
+
+-- Idempotency keys; one without `until` stands for its job as long as that lives.
+CREATE TABLE keys (key TEXT PRIMARY KEY, job NOT NULL, until INTEGER) WITHOUT ROWID;
+CREATE INDEX keys_until ON keys (until) WHERE until IS NOT NULL;
+
+CREATE TABLE workers (
+    name TEXT PRIMARY KEY,
+    host TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    queues TEXT NOT NULL,
+    tasks TEXT NOT NULL,
+    lease_for INTEGER NOT NULL,
+    running INTEGER NOT NULL,
+    slots INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    forget_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Definitions of workflows by their SHA-256, each written once.
+CREATE TABLE definitions (hash BLOB PRIMARY KEY, definition BLOB NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE runs (
+    seq INTEGER PRIMARY KEY,
+    id NOT NULL,
+    workflow TEXT NOT NULL,
+    definition_hash BLOB NOT NULL,
+    trace TEXT,
+    state INTEGER NOT NULL,
+    cancel_requested INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    deadline INTEGER,
+    due_at INTEGER,
+    version INTEGER NOT NULL,
+    finished_at INTEGER,
+    failure BLOB,
+    output_type TEXT,
+    output BLOB
+);
+CREATE UNIQUE INDEX runs_id ON runs (id);
+CREATE INDEX runs_due ON runs (due_at) WHERE state = 3 AND due_at IS NOT NULL;
+
+-- Apart from the runs, whose rows are written with every step that ends.
+CREATE TABLE run_inputs (run INTEGER PRIMARY KEY, input_type TEXT, input BLOB NOT NULL);
+
+CREATE TABLE run_steps (
+    run INTEGER NOT NULL,
+    step INTEGER NOT NULL,
+    state INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    submitted INTEGER NOT NULL,
+    succeeded INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    started_at INTEGER,
+    finished_at INTEGER,
+    data BLOB,
+    version INTEGER NOT NULL,
+    PRIMARY KEY (run, step)
+) WITHOUT ROWID;
