@@ -10,6 +10,7 @@ use taskport_abstraction::text::nearest;
 use taskport_abstraction::{Error, Payload, Result, TaskDefinition, codes};
 
 use crate::schema::{Known, Shape};
+use crate::shown;
 
 /// Arguments as they are given.
 pub(crate) struct Given<'a, V> {
@@ -55,7 +56,7 @@ pub(crate) fn join<'t, V>(
 
 fn unknown(task: &TaskDefinition, name: &str) -> String {
     let names = task.parameters.iter().map(|parameter| parameter.name.as_ref());
-    let problem = format!("task `{}` has no parameter `{name}`", task.name);
+    let problem = format!("task `{}` has no parameter `{}`", task.name, shown(name));
     match nearest(name, names.clone()) {
         Some(near) => format!("{problem}; did you mean `{near}`?"),
         None if task.parameters.is_empty() => format!("{problem}: it takes no arguments"),

@@ -9,6 +9,7 @@ use taskport_abstraction::task::Location;
 use taskport_abstraction::{Error, Result, TaskDefinition, TaskName, WorkflowDefinition, codes};
 
 use crate::catalogue::{Catalogue, RegisteredWorkflow, Registry};
+use crate::shown;
 use crate::task_check::check_task;
 use crate::workflow_check::check_workflow;
 
@@ -144,6 +145,7 @@ fn unique_tasks(tasks: Vec<TaskDefinition>, problems: &mut Vec<Error>) -> BTreeM
 }
 
 fn duplicate(what: &str, name: &str, first: &Location, second: &Location) -> Error {
+    let name = shown(name);
     let (message, hint) = if first == second {
         (format!("{what} `{name}`, declared at {first}, is listed twice"), "list it once".to_owned())
     } else {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use taskport_abstraction::task::Location;
 use taskport_abstraction::text::nearest;
 use taskport_abstraction::workflow::Graph;
 use taskport_abstraction::{Error, RawCall, Result, TaskDefinition, TaskName, WorkflowDefinition, codes};
@@ -11,7 +12,7 @@ use crate::arguments::check_arguments;
 use crate::builder::RegistryBuilder;
 use crate::declare::Collected;
 use crate::manifest::Manifest;
-use taskport_abstraction::task::Location;
+use crate::shown;
 
 /// Every task and workflow a program knows. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +60,8 @@ impl Registry {
     /// `NotFound` (E-001) with the nearest name.
     pub fn task(&self, name: &str) -> Result<&TaskDefinition> {
         self.find(name).ok_or_else(|| {
-            let error = Error::new(&codes::UNKNOWN_TASK, "look up", format!("there is no task `{name}`"));
+            let message = format!("there is no task `{}`", shown(name));
+            let error = Error::new(&codes::UNKNOWN_TASK, "look up", message);
             with_nearest(error, name, self.0.tasks.keys().map(TaskName::as_str))
         })
     }
@@ -80,8 +82,8 @@ impl Registry {
     /// `NotFound` (E-046) with the nearest name.
     pub fn workflow(&self, name: &str) -> Result<&RegisteredWorkflow> {
         self.0.workflows.get(name).ok_or_else(|| {
-            let error =
-                Error::new(&codes::UNKNOWN_WORKFLOW, "look up", format!("there is no workflow `{name}`"));
+            let message = format!("there is no workflow `{}`", shown(name));
+            let error = Error::new(&codes::UNKNOWN_WORKFLOW, "look up", message);
             with_nearest(error, name, self.0.workflows.keys().map(String::as_str))
         })
     }

@@ -35,3 +35,9 @@ macro_rules! registry {
         $crate::Registry::builder()$(.task(<$task>::definition()))*$(.workflow($workflow))*
     };
 }
+
+/// Text from outside as a message may show it: on one line, without control characters, at most 300 characters.
+fn shown(text: &str) -> String {
+    let cut = text.chars().take(300);
+    cut.flat_map(|c| if c.is_control() { c.escape_debug().collect() } else { vec![c] }).collect()
+}

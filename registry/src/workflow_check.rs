@@ -13,6 +13,7 @@ use taskport_abstraction::{
 
 use crate::arguments::{Given, join};
 use crate::schema::{Known, Shape, Types};
+use crate::shown;
 use crate::task_check::can_be_stopped;
 
 /// The largest number of problems that one message lists.
@@ -27,8 +28,8 @@ pub(crate) fn check_workflow(
         let listed: Vec<String> = problems.iter().take(LISTED_MAX).map(Problem::to_string).collect();
         let rest = problems.len() - listed.len();
         let rest = if rest > 0 { format!("; and {rest} more") } else { String::new() };
-        let message =
-            format!("workflow `{}`, declared at {location}: {}{rest}", workflow.name, listed.join("; "));
+        let name = shown(&workflow.name);
+        let message = format!("workflow `{name}`, declared at {location}: {}{rest}", listed.join("; "));
         Error::new(&codes::BAD_WORKFLOW, "register", message)
     };
     let graph = workflow.check().map_err(|problems| bad(&problems))?;

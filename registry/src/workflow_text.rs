@@ -4,6 +4,8 @@ use taskport_abstraction::task::Location;
 use taskport_abstraction::text::nearest;
 use taskport_abstraction::{Error, Result, WorkflowDefinition, codes};
 
+use crate::shown;
+
 /// The largest number of bytes of one written workflow.
 pub const WORKFLOW_BYTES_MAX: usize = 32 << 20;
 
@@ -33,7 +35,7 @@ pub fn workflow_from_text(text: &str, file: &str) -> Result<(WorkflowDefinition,
     match parsed {
         Ok(workflow) => Ok((workflow, Location { file: file.to_owned().into(), line: 1 })),
         Err((line, message)) => {
-            let error = bad(line, without_place(&message).to_owned());
+            let error = bad(line, shown(without_place(&message)));
             Err(match suggestion(&message) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error,
@@ -91,6 +93,8 @@ steps:
         assert!(message.starts_with("n.json:2: invalid type: integer `3`"), "{message}");
         let (message, _) = refused(&YAML.replace("30s", "30"), "n.yaml");
         assert!(message.contains("is not a duration") || message.contains("expected a string"), "{message}");
+        let (message, _) = refused("name: n\n\"\\e[2J\\n\": 1", "n.yaml");
+        assert!(message.contains("unknown field `\\u{1b}[2J\\n`"), "{message}");
         for text in ["", "]", "name: [", "\u{feff}", "a: &a [*a, *a]", "name: n\nname: n\nsteps: []"] {
             refused(text, "n.yaml");
         }
