@@ -77,4 +77,5 @@ codes! {
     TASK_BUSY = 45, Backpressure, "The task is at its limit";
     UNKNOWN_WORKFLOW = 46, NotFound, "Unknown workflow";
     BLOCKING_IN_ASYNC = 47, InvalidInput, "The blocking API inside an async runtime";
+    RUN_CONFLICT = 48, Conflict, "One run id, two different starts";
 }
