@@ -157,13 +157,14 @@ impl<S: Store> Engine<S> {
         self.queues.clear();
         self.seq_next = None;
         self.timer = Timer::Unknown;
-        self.runs = RunCache::default();
+        self.runs.doubt();
     }
 
     /// Forgets what a transaction that came to nothing has left.
     pub(crate) fn forget_all(&mut self) {
         self.forget_rows();
         self.leases.clear();
+        self.runs = RunCache::default();
     }
 
     /// The queue's row as it will be after the transaction, made up where there is none.

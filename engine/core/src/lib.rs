@@ -10,7 +10,7 @@ mod config;
 mod engine;
 mod reader;
 pub mod record;
-pub mod runs;
+mod runs;
 pub mod state;
 pub mod store;
 mod stored;

@@ -26,6 +26,11 @@ impl<R: Read> Reader<R> {
         &mut self.read
     }
 
+    /// How many rows a page has.
+    pub(crate) fn page_len(&self, page: &PageRequest) -> usize {
+        page.len.clamp(1, self.page_len_max)
+    }
+
     /// What is known of each job, in order.
     ///
     /// # Errors
@@ -40,7 +45,7 @@ impl<R: Read> Reader<R> {
     /// `InvalidInput` (E-004) where the cursor is none of ours; those of the store.
     pub fn jobs(&mut self, filter: &JobFilter, page: &PageRequest) -> Result<Page<JobStatus>> {
         let before = page.after.as_ref().map(seq_of).transpose()?;
-        let len = page.len.clamp(1, self.page_len_max);
+        let len = self.page_len(page);
         let mut jobs = self.read.jobs(filter, before, len + 1)?;
         let more = jobs.len() > len;
         jobs.truncate(len);

@@ -1,14 +1,13 @@
 //! The machine.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use taskport_abstraction::backend::StepState;
 use taskport_abstraction::workflow::{Binding, Node, Path};
-use taskport_abstraction::{
-    Error, Failure, FailureKind, JobOptions, Outcome, Payload, RawCall, Result, StepId, codes,
-};
+use taskport_abstraction::{Failure, FailureKind, JobOptions, Outcome, Payload, RawCall, Result, StepId};
 
 use super::identity::order_key;
 use super::json::Document;
@@ -195,6 +194,19 @@ impl Run {
     /// Whether a cancel has been taken in.
     pub fn is_cancelling(&self) -> bool {
         self.phase == Phase::Cancelling
+    }
+
+    /// The results a job of the step at `place` may read: of each step it depends on, how many there are.
+    pub fn upstream(&self, place: usize) -> Vec<(StepId, u64)> {
+        let results = |dependency: &usize| {
+            let facts = &self.steps[*dependency].facts;
+            let is_list = self.plan.is_fan_out(*dependency);
+            (
+                self.plan.step(*dependency).id.clone(),
+                u64::from(if is_list { facts.total } else { facts.succeeded }),
+            )
+        };
+        self.plan.node(place).dependencies.iter().map(results).collect()
     }
 
     /// About how many bytes it holds.
@@ -438,13 +450,8 @@ impl Run {
         values: &mut V,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Trouble> {
-        let fan_out = match self.fan_outs.remove(&place) {
-            Some(fan_out) => fan_out,
-            None => self.fan_out_again(place, values)?,
-        };
         let index = self.steps[place].facts.submitted;
-        let element = self.lookup(values).element(&fan_out.list, index);
-        let arguments = element.and_then(|element| fan_out.arguments.fill(index, Some(&element)));
+        let arguments = self.element_arguments(place, index, values);
         match arguments {
             Ok(arguments) => {
                 self.submit(place, Some(index), arguments, effects);
@@ -459,27 +466,34 @@ impl Run {
             }
             Err(trouble) => return Err(trouble),
         }
-        let facts = &self.steps[place].facts;
-        if facts.submitted < facts.total && !facts.state.is_terminal() {
-            self.fan_outs.insert(place, fan_out);
+        if self.steps[place].facts.submitted == self.steps[place].facts.total {
+            self.fan_outs.remove(&place);
         }
         Ok(())
     }
 
-    /// Works out again, after a restore, what a fan-out that runs had worked out when it began.
-    fn fan_out_again<V: Values>(&mut self, place: usize, values: &mut V) -> Result<FanOut, Trouble> {
+    /// The arguments of one element. After a restore, what its fan-out had worked out is worked out again.
+    fn element_arguments<V: Values>(
+        &mut self,
+        place: usize,
+        index: u32,
+        values: &mut V,
+    ) -> Result<Bytes, Trouble> {
         let plan = Arc::clone(&self.plan);
-        let node = plan.node(place);
-        let total = self.steps[place].facts.total;
-        let mut lookup = self.lookup(values);
-        if let Some(binding) = &node.map {
-            let list = lookup.list(binding)?;
-            if list.len() == total {
-                return Ok(FanOut { list, arguments: lookup.arguments(&node.args)? });
+        let mut lookup = Lookup { plan: &plan, steps: &self.steps, input: &mut self.input, values };
+        let fan_out = match self.fan_outs.entry(place) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(empty) => {
+                let node = plan.node(place);
+                let list = node.map.as_ref().map(|binding| lookup.list(binding)).transpose()?;
+                let list = list.filter(|list| list.len() == self.steps[place].facts.total);
+                let list =
+                    list.ok_or_else(|| Trouble::Misfit("its list has changed under its run".to_owned()))?;
+                empty.insert(FanOut { list, arguments: lookup.arguments(&node.args)? })
             }
-        }
-        let message = format!("the list of step `{}` has changed under its run", plan.step(place).id);
-        Err(Trouble::Store(Error::new(&codes::INTERNAL, "advance run", message)))
+        };
+        let element = lookup.element(&fan_out.list, index)?;
+        fan_out.arguments.fill(index, Some(&element))
     }
 
     fn submit(&mut self, place: usize, index: Option<u32>, arguments: Bytes, effects: &mut Vec<Effect>) {
