@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use taskport_abstraction::task::Parameter;
 use taskport_abstraction::text::nearest;
 use taskport_abstraction::{Error, Payload, Result, TaskDefinition, codes};
 
-use crate::schema::{Known, Shape};
+use crate::schema::{Known, Shape, Types};
 use crate::shown;
 
 /// Arguments as they are given.
@@ -64,17 +64,21 @@ fn unknown(task: &TaskDefinition, name: &str) -> String {
     }
 }
 
-/// Checks the arguments document of a call that was not made by the task's own function.
+/// Checks the arguments document of a call that may not have been made by the task's own function.
+///
+/// Every submit passes here, so values are told apart by how they begin and are not taken apart: what is wrong deeper
+/// inside, the attempt says.
 pub(crate) fn check_arguments(task: &TaskDefinition, arguments: &Payload) -> Result<()> {
-    let document: Document = serde_json::from_slice(arguments.as_json()?).map_err(|source| {
-        let message = "the arguments are not of the form [[positional], {named}]";
-        Error::new(&codes::UNDECODABLE, "check", message).caused_by(source)
-    })?;
-    let named = document.1.0.iter().map(|(name, value)| (name.as_str(), value)).collect();
-    let given = Given { positional: document.0.iter().collect(), named };
+    let Document(positional, Named(named)) =
+        serde_json::from_slice(arguments.as_json()?).map_err(|source| {
+            let message = "the arguments are not of the form [[positional], {named}]";
+            Error::new(&codes::UNDECODABLE, "check", message).caused_by(source)
+        })?;
+    let named = named.iter().map(|(name, value)| (name.as_str(), *value)).collect();
     let mut problems = Vec::new();
-    for (parameter, value) in join(task, given, &mut |problem| problems.push(problem)) {
-        if let Some(mismatch) = Known::Literal(value).mismatch(Shape::new(&parameter.schema)) {
+    for (parameter, value) in join(task, Given { positional, named }, &mut |problem| problems.push(problem)) {
+        let known = Known::Of(Types::of_json(value.get()));
+        if let Some(mismatch) = known.mismatch(Shape::new(&parameter.schema)) {
             problems.push(format!("argument `{}`{mismatch}", parameter.name));
         }
     }
@@ -86,22 +90,22 @@ pub(crate) fn check_arguments(task: &TaskDefinition, arguments: &Payload) -> Res
 
 /// `[[positional, …], {"name": value, …}]`.
 #[derive(Deserialize)]
-struct Document(Vec<Value>, Named);
+struct Document<'a>(#[serde(borrow)] Vec<&'a RawValue>, #[serde(borrow)] Named<'a>);
 
 /// The named part as a list, so that a name given twice is seen.
-struct Named(Vec<(String, Value)>);
+struct Named<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de> Deserialize<'de> for Named {
+impl<'de: 'a, 'a> Deserialize<'de> for Named<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Entries;
         impl<'de> Visitor<'de> for Entries {
-            type Value = Named;
+            type Value = Named<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a map of named arguments")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Named, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
                 while let Some(entry) = map.next_entry()? {
                     entries.push(entry);

@@ -54,6 +54,19 @@ impl Types {
         }
     }
 
+    /// The type of a JSON text that is known to be well-formed.
+    pub(crate) fn of_json(text: &str) -> Self {
+        match text.as_bytes().first() {
+            Some(b'n') => Self::named("null"),
+            Some(b't' | b'f') => Self::named("boolean"),
+            Some(b'"') => Self::named("string"),
+            Some(b'[') => Self::ARRAY,
+            Some(b'{') => Self::OBJECT,
+            _ if text.contains(['.', 'e', 'E']) => Self(1 << 3),
+            _ => Self::INTEGER,
+        }
+    }
+
     fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -311,6 +324,7 @@ mod tests {
             (words, json!("a"), Some(" takes a list, and is given a string")),
         ] {
             assert_eq!(mismatch(&Known::Literal(&value), &wanted).as_deref(), expected, "{wanted} {value}");
+            assert_eq!(Types::of_json(&value.to_string()), Types::of_value(&value));
         }
     }
 
