@@ -343,9 +343,9 @@ pub(crate) fn tick<S: Store>(tx: &mut Transaction<'_, S>, max: usize) -> Result<
     let (now, max) = (tx.now, max.min(TICK_RUNS_MAX));
     let due = tx.store(|store| store.due_runs(now, max))?;
     let mut more = due.len() == max;
-    for record in due {
-        let overdue = record.deadline.is_some_and(|deadline| deadline <= now);
-        if let Known::Live(live) = tx.find_run(&record.id)? {
+    for id in due {
+        if let Known::Live(live) = tx.find_run(&id)? {
+            let overdue = live.record.deadline.is_some_and(|deadline| deadline <= now);
             tx.proceed(*live, vec![if overdue { Event::TimedOut } else { Event::Advance }])?;
             more |= !overdue;
         }

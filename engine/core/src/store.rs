@@ -165,7 +165,7 @@ pub trait Store: Read + Send + fmt::Debug + 'static {
     fn put_steps(&mut self, run: &RunId, steps: &[StepRecord]) -> Result<()>;
 
     /// At most `max` runs that run and whose `due_at` has come, earliest first.
-    fn due_runs(&mut self, now: Timestamp, max: usize) -> Result<Vec<RunRecord>>;
+    fn due_runs(&mut self, now: Timestamp, max: usize) -> Result<Vec<RunId>>;
 }
 
 /// Ends a [`Store::watch`] when dropped.

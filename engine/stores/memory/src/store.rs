@@ -341,14 +341,13 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn due_runs(&mut self, now: Timestamp, max: usize) -> Result<Vec<RunRecord>> {
+    fn due_runs(&mut self, now: Timestamp, max: usize) -> Result<Vec<RunId>> {
         Ok(self.with(|tables| {
             let running = tables.runs.values().filter(|run| run.state == JobState::Running);
             let due = running.filter(|run| run.due_at.is_some_and(|moment| moment <= now));
-            let mut due: Vec<RunRecord> = due.cloned().collect();
+            let mut due: Vec<&RunRecord> = due.collect();
             due.sort_by_key(|run| (run.due_at, run.seq));
-            due.truncate(max);
-            due
+            due.into_iter().take(max).map(|run| run.id.clone()).collect()
         }))
     }
 }

@@ -55,10 +55,16 @@ pub(crate) fn version(connection: &Connection, id: &RunId) -> Result<Option<i64>
     statement.query_row([StoredId::new(id.as_str())], |row| row.get(0)).optional().during("read")
 }
 
-pub(crate) fn due(connection: &Connection, now: Timestamp, max: usize) -> Result<Vec<RunRecord>> {
-    let sql =
-        select_runs!("WHERE state = 3 AND due_at IS NOT NULL AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2");
-    select(connection, sql, &[&now.as_micros(), &i64::try_from(max).unwrap_or(i64::MAX)])
+pub(crate) fn due(connection: &Connection, now: Timestamp, max: usize) -> Result<Vec<RunId>> {
+    let sql = "SELECT id FROM runs WHERE state = 3 AND due_at IS NOT NULL AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql).during("read")?;
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![now.as_micros(), max]).during("read")?;
+    let mut due = Vec::new();
+    while let Some(row) = rows.next().during("read")? {
+        due.push(RunId::new(id_text(row.get_ref(0).during("read")?)?)?);
+    }
+    Ok(due)
 }
 
 /// Inserts a run, or answers `false` where its id exists.

@@ -540,7 +540,7 @@ impl Store for SqliteStore {
         run_rows::put_steps(connection, run, steps)
     }
 
-    fn due_runs(&mut self, now: Timestamp, max: usize) -> Result<Vec<RunRecord>> {
+    fn due_runs(&mut self, now: Timestamp, max: usize) -> Result<Vec<RunId>> {
         run_rows::due(self.connection(), now, max)
     }
 }
