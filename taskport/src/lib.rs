@@ -37,6 +37,10 @@
 //! tasks declared as `kind = "http"`, and `demo` the demonstration. A library takes
 //! `default-features = false, features = ["native", "macros"]`.
 
+// The demonstration declares its tasks as a user's program does, and `#[task]` reaches the facade by its name.
+#[cfg(feature = "demo")]
+extern crate self as taskport;
+
 mod backends;
 pub mod blocking;
 #[cfg(feature = "cli")]

@@ -52,7 +52,8 @@ impl RunProgress {
         self.bar.finish_and_clear();
     }
 
-    fn line(&self, text: &str) {
+    /// Writes a line above the bar.
+    pub(crate) fn line(&self, text: &str) {
         if self.terminal.live { self.bar.println(text) } else { self.terminal.line(text) }
     }
 }

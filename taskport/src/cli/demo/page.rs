@@ -68,7 +68,8 @@ fn languages(page: &mut String, languages: &[LanguageFacts]) {
     let marks: Vec<_> = languages.iter().take(LANGUAGES_CHARTED).map(mark).collect();
     figure(page, &chart::bars("Files by language", &marks, Color::First), "Files by language");
     let rows = languages.iter().map(|language| {
-        let numbers = [language.files, language.lines, language.words].map(|n| Cell::Number(Grouped(n).to_string()));
+        let numbers =
+            [language.files, language.lines, language.words].map(|n| Cell::Number(Grouped(n).to_string()));
         let [files, lines, words] = numbers;
         vec![Cell::Text(&language.name), files, lines, words, Cell::Number(Bytes(language.bytes).to_string())]
     });
@@ -166,7 +167,8 @@ fn unread(page: &mut String, summary: &Summary) {
         let more = if unread.files > unread.examples.len() as u64 { ", …" } else { "" };
         (unread.files, format!("{}: {examples}{more}", unread.reason.as_str()))
     });
-    let remarks = remarks.into_iter().filter(|(count, _)| *count > 0).map(|(count, why)| (count, why.to_owned()));
+    let remarks =
+        remarks.into_iter().filter(|(count, _)| *count > 0).map(|(count, why)| (count, why.to_owned()));
     let mut rows = reasons.chain(remarks).peekable();
     if rows.peek().is_none() {
         page.push_str("<p>Everything that was met was counted in full.</p>\n");
@@ -188,7 +190,10 @@ enum Cell<'a> {
 }
 
 fn table<'a>(page: &mut String, caption: &str, columns: &[&str], rows: impl Iterator<Item = Vec<Cell<'a>>>) {
-    put(page, format_args!("<div class=\"scroll\"><table>\n<caption>{}</caption>\n<thead><tr>", Escaped(caption)));
+    put(
+        page,
+        format_args!("<div class=\"scroll\"><table>\n<caption>{}</caption>\n<thead><tr>", Escaped(caption)),
+    );
     let mut head = String::new();
     let mut body = String::new();
     for (at, cells) in rows.enumerate() {
@@ -257,7 +262,8 @@ mod tests {
             Finding::Unread(Unread { path: "gone.txt".into(), reason: UnreadReason::Vanished }),
         ]);
         assert_well_formed(&page);
-        for part in ["2 files read, in 1 language", "Duplicates", "a/one.rs", "gone.txt", "lease", "68.3 KiB"] {
+        for part in ["2 files read, in 1 language", "Duplicates", "a/one.rs", "gone.txt", "lease", "68.3 KiB"]
+        {
             assert!(page.contains(part), "{part}");
         }
         for foreign in ["http:", "https:", "<script", "src=", "@import", "url("] {

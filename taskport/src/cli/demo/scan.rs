@@ -14,6 +14,8 @@ const DEPTH_MAX: usize = 64;
 pub(crate) struct Listing {
     /// Their paths below the directory, with `/` between the parts, sorted part by part.
     pub(super) files: Vec<String>,
+    /// How many they are.
+    pub(super) listed: u64,
     /// What was left out.
     pub(super) left_out: LeftOut,
 }
@@ -36,17 +38,20 @@ pub(crate) struct LeftOut {
 /// Lists at most `files_max` ordinary files below `root`, in order, without `excluded`.
 pub(super) fn list(root: &Path, files_max: usize, excluded: Option<&Path>) -> Listing {
     let mut listing = Listing::default();
-    let mut waiting = vec![Entry { at: root.to_path_buf(), path: String::new(), is_directory: true, depth: 0 }];
+    let mut waiting =
+        vec![Entry { at: root.to_path_buf(), path: String::new(), is_directory: true, depth: 0 }];
     while listing.files.len() < files_max {
         match waiting.pop() {
             Some(directory) if directory.is_directory => {
                 let entries = read_directory(&directory, &mut listing.left_out);
-                waiting.extend(entries.into_iter().rev().filter(|entry| Some(entry.at.as_path()) != excluded));
+                waiting
+                    .extend(entries.into_iter().rev().filter(|entry| Some(entry.at.as_path()) != excluded));
             }
             Some(file) => listing.files.push(file.path),
             None => break,
         }
     }
+    listing.listed = listing.files.len() as u64;
     listing
 }
 
@@ -115,7 +120,7 @@ mod tests {
     fn hidden_and_excluded_entries_are_left_out() {
         let dir = tree(&["a.txt", ".git/objects", ".env", "out/report.html"]);
         let listing = list(dir.path(), 100, Some(&dir.path().join("out")));
-        assert_eq!(listing.files, ["a.txt"]);
+        assert_eq!((listing.files, listing.listed), (vec!["a.txt".to_owned()], 1));
         assert_eq!(listing.left_out.hidden, 2);
     }
 

@@ -220,9 +220,14 @@ impl Merger {
         language.words += facts.words;
         // A file that was read in part may differ in the rest, and empty files waste nothing.
         if !facts.truncated && facts.bytes > 0 {
-            self.contents.entry(facts.digest.into()).and_modify(|content| content.copies += 1).or_insert_with(
-                || Content { bytes: facts.bytes, copies: 1, first: facts.path.as_str().into() },
-            );
+            self.contents
+                .entry(facts.digest.into())
+                .and_modify(|content| content.copies += 1)
+                .or_insert_with(|| Content {
+                    bytes: facts.bytes,
+                    copies: 1,
+                    first: facts.path.as_str().into(),
+                });
         }
         self.add_large(LargeFile { path: facts.path, language: facts.language, bytes: facts.bytes });
     }
