@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use taskport_abstraction::backend::{
     Cancellation, Delivery, Extended, Extension, JobFilter, Lease, Page, PageRequest, QueueOrder, QueueStats,
-    Settlement, Verdict, WorkerLoad, WorkerStatus,
+    RunFilter, RunRequest, RunStatus, Settlement, Verdict, WorkerLoad, WorkerStatus,
 };
 use taskport_abstraction::{
-    Clock, Error, Failure, JobId, JobStatus, Outcome, Payload, QueueName, Result, RunId, codes,
+    Clock, Error, Failure, JobId, JobStatus, Outcome, Payload, QueueName, Result, RunId, StepId, codes,
 };
 use taskport_engine::{Engine, EngineConfig, Enqueued, NewJob, NewWorker, Store};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -19,9 +19,13 @@ use crate::letter::{ClaimRequest, Claimer, Letter, ask};
 use crate::looker;
 use crate::mailbox::weigh;
 use crate::shared::Shared;
+use crate::upstream::deliver;
 use crate::verbs::{Look, Write};
 use crate::waiting::Waiting;
 use crate::writer::Writer;
+
+/// What a step of a definition weighs in the mailbox, in bytes.
+const STEP_BYTES: usize = 256;
 
 /// The engine on its own threads: the low-level API.
 ///
@@ -99,8 +103,8 @@ impl EngineHandle {
         let claimer = Claimer { request: request.clone(), reply };
         self.0.shared.letters.send("claim", Letter::Claim(claimer), weigh(0, 0)).await?;
         match answer.await {
-            Ok(grant) => Ok(grant?.accept()),
-            Err(_) => Err(self.lost("claim")),
+            Ok(grant) => Ok(grant?.accept().into_iter().map(|leased| deliver(self, leased)).collect()),
+            Err(_) => Err(self.lost("claim").await),
         }
     }
 
@@ -221,11 +225,11 @@ impl EngineHandle {
         self.write("register worker", move |write| write.register_worker(worker)).await
     }
 
-    /// Says what a worker is doing.
+    /// Says what a worker is doing. `false` says that it is not on the list, as after a long pause: register it again.
     ///
     /// # Errors
-    /// `NotFound` (E-007) where the worker was never registered or has been forgotten: register it again.
-    pub async fn heartbeat(&self, worker: Arc<str>, load: WorkerLoad) -> Result<()> {
+    /// Those of the store.
+    pub async fn heartbeat(&self, worker: Arc<str>, load: WorkerLoad) -> Result<bool> {
         self.write("heartbeat", move |write| write.heartbeat(&worker, load)).await
     }
 
@@ -270,6 +274,58 @@ impl EngineHandle {
     pub async fn workers(&self) -> Result<Vec<WorkerStatus>> {
         let now = self.0.clock.now();
         self.ask("list workers", weigh(1, 0), move |look| look.workers(now)).await
+    }
+
+    /// Starts runs of workflows, each with a result in order. A repeated id is the same run.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the definition (E-016) or the input (E-002) is malformed; `PayloadTooLarge` (E-006);
+    /// `Conflict` (E-047) where the id is that of another run.
+    pub async fn start_runs(&self, requests: Vec<RunRequest>) -> Vec<Result<RunId>> {
+        let steps: usize = requests.iter().map(|request| request.definition.steps.len()).sum();
+        let bytes: usize = requests.iter().map(|request| request.input.len()).sum();
+        let count = requests.len();
+        self.each("start run", count, bytes + steps * STEP_BYTES, move |write| write.start_runs(requests))
+            .await
+    }
+
+    /// Cancels a run: steps that wait never start, attempts that run are asked to stop.
+    ///
+    /// # Errors
+    /// `NotFound` (E-017).
+    pub async fn cancel_run(&self, run: RunId) -> Result<Cancellation> {
+        self.write("cancel run", move |write| write.cancel_run(&run)).await
+    }
+
+    /// What is known of a run.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn run(&self, run: RunId) -> Result<Option<RunStatus>> {
+        self.ask("get run", weigh(1, 0), move |look| look.run(&run)).await
+    }
+
+    /// One page of runs, newest first.
+    ///
+    /// # Errors
+    /// `InvalidInput` (E-004) where the cursor is none of ours; those of the store.
+    pub async fn runs(&self, filter: RunFilter, page: PageRequest) -> Result<Page<RunStatus>> {
+        self.ask("list runs", weigh(page.len, 0), move |look| look.runs(&filter, &page)).await
+    }
+
+    /// The results `from .. from + count` of a step of a run, in the order of its list; `None` for each that has none.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn results(
+        &self,
+        run: RunId,
+        step: StepId,
+        from: u32,
+        count: u32,
+    ) -> Result<Vec<Option<Payload>>> {
+        self.ask("read results", weigh(count as usize, 0), move |look| look.results(&run, &step, from, count))
+            .await
     }
 
     /// The outcome of each job as it ends, each once, in order of ending. A job that does not exist yields `NotFound`
@@ -346,7 +402,10 @@ impl EngineHandle {
     ) -> Result<T> {
         let (letter, answer) = ask(work);
         self.0.shared.letters.send(operation, letter, weight).await?;
-        answer.await.unwrap_or_else(|_| Err(self.lost(operation)))
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.lost(operation).await),
+        }
     }
 
     async fn ask<T: Send + 'static>(
@@ -361,8 +420,9 @@ impl EngineHandle {
         answer.await.unwrap_or_else(|_| Err(self.0.shared.questions.refusal(operation)))
     }
 
-    /// The thread ended without an answer.
-    fn lost(&self, operation: &'static str) -> Error {
+    /// Why the thread ended without an answer, which it says once it is unwound.
+    async fn lost(&self, operation: &'static str) -> Error {
+        self.0.shared.ended().await;
         self.0.shared.letters.refusal(operation).maybe_applied()
     }
 }

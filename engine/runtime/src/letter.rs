@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskport_abstraction::backend::{Delivery, Settlement, Verdict};
-use taskport_abstraction::{Error, QueueName, Result};
+use taskport_abstraction::{Error, QueueName, Result, StepId};
 use taskport_engine::Claim;
 use tokio::sync::oneshot;
 
@@ -100,37 +100,53 @@ pub(crate) struct Claimer {
 }
 
 impl Claimer {
-    pub(crate) fn claim(&self, transaction: &mut dyn Write) -> Result<Vec<Delivery>> {
+    pub(crate) fn claim(&self, transaction: &mut dyn Write) -> Result<Vec<Leased>> {
         let ClaimRequest { worker, queues, max, lease_for } = &self.request;
-        transaction.claim(&Claim { worker, queues, max: *max, lease_for: *lease_for })
+        let deliveries = transaction.claim(&Claim { worker, queues, max: *max, lease_for: *lease_for })?;
+        let leased = deliveries.into_iter().map(|delivery| {
+            // A run that has ended leaves its last attempts nothing to read.
+            let results = delivery.step.as_ref().and_then(|step| transaction.upstream(step).ok());
+            Leased { delivery, results }
+        });
+        Ok(leased.collect())
     }
 }
+
+/// One job for a worker, and how many results there are of each step it may read.
+#[derive(Debug)]
+pub(crate) struct Leased {
+    pub(crate) delivery: Delivery,
+    pub(crate) results: Option<StepResults>,
+}
+
+/// How many results there are of each of some steps.
+pub(crate) type StepResults = Arc<[(StepId, u64)]>;
 
 /// Jobs on their way to a worker. Dropped before they arrive, they are handed back without using up an attempt.
 #[derive(Debug)]
 pub(crate) struct Grant {
-    deliveries: Vec<Delivery>,
+    jobs: Vec<Leased>,
     mailbox: Arc<Mailbox<Letter>>,
 }
 
 impl Grant {
-    pub(crate) fn new(deliveries: Vec<Delivery>, mailbox: &Arc<Mailbox<Letter>>) -> Self {
-        Self { deliveries, mailbox: mailbox.clone() }
+    pub(crate) fn new(jobs: Vec<Leased>, mailbox: &Arc<Mailbox<Letter>>) -> Self {
+        Self { jobs, mailbox: mailbox.clone() }
     }
 
     /// The jobs, now the worker's.
-    pub(crate) fn accept(mut self) -> Vec<Delivery> {
-        std::mem::take(&mut self.deliveries)
+    pub(crate) fn accept(mut self) -> Vec<Leased> {
+        std::mem::take(&mut self.jobs)
     }
 }
 
 impl Drop for Grant {
     fn drop(&mut self) {
-        if self.deliveries.is_empty() {
+        if self.jobs.is_empty() {
             return;
         }
-        let settle = |delivery: Delivery| Settlement { lease: delivery.lease, verdict: Verdict::Release };
-        let batch = std::mem::take(&mut self.deliveries).into_iter().map(settle).collect();
+        let release = |job: Leased| Settlement { lease: job.delivery.lease, verdict: Verdict::Release };
+        let batch = self.jobs.drain(..).map(release).collect();
         // After the close the leases lapse, and the jobs run again all the same.
         let _closed = self.mailbox.send_back("release", Letter::Request(Box::new(HandBack(batch))));
     }

@@ -11,6 +11,7 @@ mod letter;
 mod looker;
 mod mailbox;
 mod shared;
+mod upstream;
 mod verbs;
 mod waiting;
 mod waits;

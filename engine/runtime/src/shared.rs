@@ -104,8 +104,8 @@ impl Shared {
     /// Says that the writer has ended: nobody waits any longer for what it would have done.
     pub(crate) fn end(&self, why: &Error) {
         self.letters.end(why.clone());
-        self.questions.close();
         self.waits.end(why);
+        self.questions.close();
         lock(&self.cancellations).clear();
         lock(&self.runs).clear();
         self.ended.send_replace(true);

@@ -1,12 +1,14 @@
 //! The engine's operations without the type of its store, so that one handle serves every store.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use taskport_abstraction::backend::{
     Cancellation, Delivery, Extended, Extension, JobFilter, Page, PageRequest, QueueOrder, QueueStats,
-    Settlement, WorkerLoad, WorkerStatus,
+    RunFilter, RunRequest, RunStatus, Settlement, WorkerLoad, WorkerStatus,
 };
-use taskport_abstraction::{JobId, JobStatus, QueueName, Result, Timestamp};
+use taskport_abstraction::job::StepRef;
+use taskport_abstraction::{JobId, JobStatus, Payload, QueueName, Result, RunId, StepId, Timestamp};
 use taskport_engine::{Claim, Enqueued, NewJob, NewWorker, Read, Reader, Store, Transaction};
 
 /// A trait whose methods are the inherent methods of one type.
@@ -44,8 +46,11 @@ verbs! {
     resume(queue: &QueueName) -> Result<()>;
     set_order(queue: &QueueName, order: QueueOrder) -> Result<()>;
     register_worker(worker: NewWorker) -> Result<()>;
-    heartbeat(name: &str, load: WorkerLoad) -> Result<()>;
+    heartbeat(name: &str, load: WorkerLoad) -> Result<bool>;
     remove_worker(name: &str) -> Result<()>;
+    start_runs(requests: Vec<RunRequest>) -> Vec<Result<RunId>>;
+    cancel_run(id: &RunId) -> Result<Cancellation>;
+    upstream(step: &StepRef) -> Result<Arc<[(StepId, u64)]>>;
 }
 
 verbs! {
@@ -55,4 +60,7 @@ verbs! {
     jobs(filter: &JobFilter, page: &PageRequest) -> Result<Page<JobStatus>>;
     queues() -> Result<Vec<QueueStats>>;
     workers(now: Timestamp) -> Result<Vec<WorkerStatus>>;
+    run(id: &RunId) -> Result<Option<RunStatus>>;
+    runs(filter: &RunFilter, page: &PageRequest) -> Result<Page<RunStatus>>;
+    results(run: &RunId, step: &StepId, from: u32, count: u32) -> Result<Vec<Option<Payload>>>;
 }

@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskport_abstraction::backend::Delivery;
 use taskport_abstraction::{Certainty, Clock, Error, Result, Timestamp, codes};
 use taskport_engine::store::Watch;
 use taskport_engine::{Committed, Engine, Store};
 use tokio::time::Instant;
 
-use crate::letter::{Claimer, Grant, Letter, Request};
+use crate::letter::{Claimer, Grant, Leased, Letter, Request};
 use crate::mailbox::Taken;
 use crate::shared::Shared;
 
@@ -45,7 +44,10 @@ impl<S: Store> Writer<S> {
     /// Those of the store.
     pub(crate) fn new(mut engine: Engine<S>, clock: Arc<dyn Clock>, shared: Arc<Shared>) -> Result<Self> {
         let mailbox = shared.letters.clone();
-        let watch = engine.store().watch(Box::new(move || mailbox.poke()))?;
+        let watch = engine.store().watch(Box::new(move || mailbox.poke())).unwrap_or_else(|error| {
+            tracing::warn!(%error, every = ?LOOK_EVERY, "looking for other processes' commits now and then instead");
+            Some(Box::new(()))
+        });
         let due = engine.next_due()?;
         Ok(Self {
             engine,
@@ -146,8 +148,8 @@ impl<S: Store> Writer<S> {
         }
         match done {
             Ok((committed, more)) => {
-                for (claimer, deliveries) in grants {
-                    let _gone = claimer.reply.send(Ok(Grant::new(deliveries, &self.shared.letters)));
+                for (claimer, jobs) in grants {
+                    let _gone = claimer.reply.send(Ok(Grant::new(jobs, &self.shared.letters)));
                 }
                 requests.into_iter().for_each(|request| request.answer(None));
                 self.shared.committed(committed);
@@ -168,7 +170,7 @@ impl<S: Store> Writer<S> {
         &mut self,
         tick: bool,
         requests: &mut [Box<dyn Request>],
-        grants: &mut Vec<(Claimer, Vec<Delivery>)>,
+        grants: &mut Vec<(Claimer, Vec<Leased>)>,
     ) -> Result<(Committed, bool), Failed> {
         let mut transaction = self.engine.begin(self.clock.now())?;
         let mut more = false;
@@ -181,7 +183,7 @@ impl<S: Store> Writer<S> {
         for _ in 0..self.claimers.len() {
             let Some(claimer) = self.claimers.pop_front() else { break };
             match claimer.claim(&mut transaction) {
-                Ok(deliveries) if !deliveries.is_empty() => grants.push((claimer, deliveries)),
+                Ok(jobs) if !jobs.is_empty() => grants.push((claimer, jobs)),
                 nothing => {
                     self.claimers.push_back(claimer);
                     nothing?;
@@ -192,10 +194,10 @@ impl<S: Store> Writer<S> {
     }
 
     /// Tells every worker that waits of the failure. Leases that may have been given out are handed back.
-    fn refuse(&mut self, grants: Vec<(Claimer, Vec<Delivery>)>, error: &Error) {
-        for (claimer, deliveries) in grants {
+    fn refuse(&mut self, grants: Vec<(Claimer, Vec<Leased>)>, error: &Error) {
+        for (claimer, jobs) in grants {
             if error.certainty() == Certainty::MaybeApplied {
-                drop(Grant::new(deliveries, &self.shared.letters));
+                drop(Grant::new(jobs, &self.shared.letters));
             }
             self.claimers.push_back(claimer);
         }

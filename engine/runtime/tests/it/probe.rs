@@ -1,0 +1,194 @@
+//! A store that does what the store inside it does, and lets a test count, hold up and break its transactions.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use taskport_abstraction::backend::{JobFilter, Lease, QueueOrder, RunFilter};
+use taskport_abstraction::job::Progress;
+use taskport_abstraction::{Error, JobId, Payload, QueueName, Result, RunId, StepId, Timestamp, codes};
+use taskport_engine::record::{
+    JobRecord, KeyRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord,
+};
+use taskport_engine::store::{Grant, Promoted, Watch};
+use taskport_engine::{Read, Store};
+
+/// The store under the test's thumb.
+#[derive(Debug)]
+pub(crate) struct Probe<S> {
+    inner: S,
+    thumb: Arc<Thumb>,
+}
+
+/// The test's side of a [`Probe`].
+#[derive(Debug, Default)]
+pub(crate) struct Thumb {
+    state: Mutex<State>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    commits: usize,
+    held: bool,
+    waiting: bool,
+    next: Option<Trouble>,
+}
+
+/// What is to go wrong once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Trouble {
+    /// The transaction cannot begin.
+    Begin,
+    /// It cannot be made durable, and is not.
+    Commit,
+    /// It is made durable, but nobody can tell.
+    Reply,
+    /// A defect.
+    Panic,
+}
+
+impl Thumb {
+    pub(crate) fn on<S>(self: &Arc<Self>, inner: S) -> Probe<S> {
+        Probe { inner, thumb: self.clone() }
+    }
+
+    pub(crate) fn commits(&self) -> usize {
+        self.state.lock().unwrap().commits
+    }
+
+    /// Lets the next transaction run into `trouble`.
+    pub(crate) fn cause(&self, trouble: Trouble) {
+        self.state.lock().unwrap().next = Some(trouble);
+    }
+
+    /// Keeps the next commit from returning until [`let_go`](Self::let_go).
+    pub(crate) fn hold(&self) {
+        self.state.lock().unwrap().held = true;
+    }
+
+    /// Blocks until a commit is held up.
+    pub(crate) fn await_held(&self) {
+        let state = self.state.lock().unwrap();
+        drop(self.moved.wait_while(state, |state| !state.waiting).unwrap());
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.state.lock().unwrap().held = false;
+        self.moved.notify_all();
+    }
+
+    fn meets(&self, trouble: Trouble) -> bool {
+        let mut state = self.state.lock().unwrap();
+        let meets = state.next == Some(trouble);
+        if meets {
+            state.next = None;
+        }
+        meets
+    }
+
+    fn committing(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.commits += 1;
+        state.waiting = true;
+        self.moved.notify_all();
+        let mut state = self.moved.wait_while(state, |state| state.held).unwrap();
+        state.waiting = false;
+    }
+}
+
+fn failure() -> Error {
+    Error::new(&codes::STORE_IO, "commit", "the disk is sulking")
+}
+
+impl<S: Store> Probe<S> {
+    fn inner(&mut self) -> &mut S {
+        &mut self.inner
+    }
+}
+
+macro_rules! forward {
+    ($($verb:ident($($name:ident: $type:ty),*) -> $answer:ty;)+) => {
+        $(fn $verb(&mut self, $($name: $type),*) -> $answer {
+            self.inner().$verb($($name),*)
+        })+
+    };
+}
+
+impl<S: Store> Read for Probe<S> {
+    forward! {
+        job(id: &JobId) -> Result<Option<JobRecord>>;
+        jobs(filter: &JobFilter, before: Option<i64>, max: usize) -> Result<Vec<JobRecord>>;
+        queue(name: &QueueName) -> Result<Option<QueueRecord>>;
+        queues() -> Result<Vec<QueueRecord>>;
+        oldest_ready(queue: &QueueName) -> Result<Option<Timestamp>>;
+        workers() -> Result<Vec<WorkerRecord>>;
+        run(id: &RunId) -> Result<Option<RunRecord>>;
+        runs(filter: &RunFilter, before: Option<i64>, max: usize) -> Result<Vec<RunRecord>>;
+        run_version(id: &RunId) -> Result<Option<i64>>;
+        steps(run: &RunId, since: i64) -> Result<Vec<StepRecord>>;
+        step_jobs(run: &RunId, step: &StepId, from: u32, max: usize) -> Result<Vec<StepJob>>;
+        live_jobs_of_run(run: &RunId, max: usize) -> Result<Vec<JobRecord>>;
+    }
+}
+
+impl<S: Store> Store for Probe<S> {
+    type Reader = S::Reader;
+
+    fn reader(&self) -> Result<S::Reader> {
+        self.inner.reader()
+    }
+
+    fn watch(&self, changed: Box<dyn Fn() + Send + Sync>) -> Result<Option<Watch>> {
+        self.inner.watch(changed)
+    }
+
+    fn begin(&mut self) -> Result<bool> {
+        if self.thumb.meets(Trouble::Begin) {
+            return Err(failure());
+        }
+        self.inner.begin()
+    }
+
+    fn commit(&mut self, announce: bool) -> Result<()> {
+        self.thumb.committing();
+        assert!(!self.thumb.meets(Trouble::Panic), "a defect, as the test asked for");
+        if self.thumb.meets(Trouble::Commit) {
+            return Err(failure());
+        }
+        self.inner.commit(announce)?;
+        if self.thumb.meets(Trouble::Reply) { Err(failure().maybe_applied()) } else { Ok(()) }
+    }
+
+    fn rollback(&mut self) {
+        self.inner.rollback();
+    }
+
+    forward! {
+        changed_elsewhere() -> Result<bool>;
+        next_due() -> Result<Option<Timestamp>>;
+        seq_max() -> Result<i64>;
+        insert_job(job: &JobRecord) -> Result<bool>;
+        put_job(job: &JobRecord) -> Result<()>;
+        delete_job(job: &JobRecord) -> Result<()>;
+        claim(grant: &Grant<'_>) -> Result<Vec<JobRecord>>;
+        succeed(lease: &Lease, result: &Payload, now: Timestamp) -> Result<bool>;
+        extend(lease: &Lease, until: Timestamp, progress: Option<&Progress>) -> Result<Option<bool>>;
+        promote(now: Timestamp, max: usize) -> Result<Vec<Promoted>>;
+        lapsed(now: Timestamp, max: usize) -> Result<Vec<JobRecord>>;
+        expired(now: Timestamp, max: usize) -> Result<Vec<JobRecord>>;
+        waiting(queue: &QueueName, max: usize) -> Result<Vec<JobRecord>>;
+        reposition(queue: &QueueName, order: QueueOrder) -> Result<()>;
+        key(key: &str) -> Result<Option<KeyRecord>>;
+        put_key(key: &KeyRecord) -> Result<()>;
+        delete_key(key: &str, job: &JobId) -> Result<()>;
+        delete_keys_until(now: Timestamp, max: usize) -> Result<()>;
+        put_queue(queue: &QueueRecord) -> Result<()>;
+        put_worker(worker: &WorkerRecord) -> Result<()>;
+        worker(name: &str) -> Result<Option<WorkerRecord>>;
+        delete_worker(name: &str) -> Result<()>;
+        forget_workers(now: Timestamp) -> Result<()>;
+        insert_run(run: &RunRecord) -> Result<bool>;
+        put_run(run: &RunRecord) -> Result<()>;
+        put_steps(run: &RunId, steps: &[StepRecord]) -> Result<()>;
+        due_runs(now: Timestamp, max: usize) -> Result<Vec<RunId>>;
+    }
+}
