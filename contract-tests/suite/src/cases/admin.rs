@@ -16,7 +16,8 @@ cases! { "admin":
     a_pause_gives_its_reason_and_outlives_a_restart needs [QueuePause, Durable],
     a_running_job_ends_in_a_paused_queue needs [QueuePause],
     a_purge_deletes_what_waits_and_nothing_else needs [QueuePurge],
-    an_unknown_queue_cannot_be_paused_or_purged_by_mistake needs [QueuePause, QueuePurge],
+    a_queue_can_be_paused_ahead needs [QueuePause],
+    an_unknown_queue_cannot_be_resumed_or_purged_by_mistake needs [QueuePurge, QueuePause],
     jobs_are_listed_newest_first_page_by_page needs [JobList],
     jobs_are_found_by_state_queue_and_task needs [JobList],
     ended_jobs_are_deleted_and_others_are_not needs [JobDelete],
@@ -123,9 +124,17 @@ async fn a_purge_deletes_what_waits_and_nothing_else(f: Fixture) {
     holds(&counts);
 }
 
-async fn an_unknown_queue_cannot_be_paused_or_purged_by_mistake(f: Fixture) {
+async fn a_queue_can_be_paused_ahead(f: Fixture) {
+    f.admin().pause(&default_queue(), None).await.unwrap();
+    let id = f.submit(echo(1)).await;
+    let other = f.submit(echo(2).queue("other")).await;
+    let _worker = f.worker_of(f.backend(), &["default", "other"], 1);
+    f.outcome(&other).await;
+    assert_eq!(f.status(&id).await.state, JobState::Queued);
+}
+
+async fn an_unknown_queue_cannot_be_resumed_or_purged_by_mistake(f: Fixture) {
     let unknown = QueueName::new("defalt").unwrap();
-    assert_eq!(f.admin().pause(&unknown, None).await.unwrap_err().code(), &codes::QUEUE_NOT_FOUND);
     assert_eq!(f.admin().purge(&unknown).await.unwrap_err().code(), &codes::QUEUE_NOT_FOUND);
     assert_eq!(f.admin().resume(&unknown).await.unwrap_err().code(), &codes::QUEUE_NOT_FOUND);
 }
