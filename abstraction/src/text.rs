@@ -13,19 +13,24 @@ pub fn nearest<'a>(given: &str, candidates: impl IntoIterator<Item = &'a str>) -
         .map(|(_, candidate)| candidate)
 }
 
+/// The number of characters to insert, delete, replace or swap with a neighbor.
 fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, r) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(l != *r);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
+    let mut before: Vec<usize> = Vec::new();
+    let mut above: Vec<usize> = (0..=right.len()).collect();
+    for i in 0..left.len() {
+        let mut row = vec![i + 1];
+        for j in 0..right.len() {
+            let replaced = above[j] + usize::from(left[i] != right[j]);
+            let mut best = replaced.min(above[j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && left[i] == right[j - 1] && left[i - 1] == right[j] {
+                best = best.min(before[j - 1] + 1);
+            }
+            row.push(best);
         }
+        before = std::mem::replace(&mut above, row);
     }
-    row[right.len()]
+    above[right.len()]
 }
 
 /// Parses a duration such as `250ms`, `30s`, `5m`, `12h`, `7d` or `1h30m`. A bare number is refused: its unit is unknown.
@@ -126,6 +131,7 @@ mod tests {
     #[test]
     fn nearest_suggests_only_near_names() {
         assert_eq!(nearest("rendr", ["archive", "render"]), Some("render"));
+        assert_eq!(nearest("mian", ["other", "main"]), Some("main"));
         assert_eq!(nearest("zzz", ["archive", "render"]), None);
     }
 
