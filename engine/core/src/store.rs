@@ -158,7 +158,8 @@ pub trait Store: Read + Send + fmt::Debug + 'static {
     /// Inserts a run, or answers `false` and changes nothing where the id exists.
     fn insert_run(&mut self, run: &RunRecord) -> Result<bool>;
 
-    /// Writes everything of a run that may change: state, cancel, due time, version, end, output and failure.
+    /// Writes everything of a run that may change: state, cancel, due time, version, end, output and failure. What
+    /// else the record holds is not looked at: it may lack definition and input.
     fn put_run(&mut self, run: &RunRecord) -> Result<()>;
 
     /// Inserts or replaces steps of a run.

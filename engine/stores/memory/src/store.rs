@@ -325,8 +325,11 @@ impl Store for MemoryStore {
 
     fn put_run(&mut self, run: &RunRecord) -> Result<()> {
         self.with(|tables| {
-            if let Some(seq) = tables.run_ids.get(&run.id).copied() {
-                tables.set_run(seq, Some(RunRecord { seq, ..run.clone() }));
+            if let Some(seq) = tables.run_ids.get(&run.id).copied()
+                && let Some(known) = tables.runs.get(&seq)
+            {
+                let (definition, input) = (known.definition.clone(), known.input.clone());
+                tables.set_run(seq, Some(RunRecord { seq, definition, input, ..run.clone() }));
             }
         });
         Ok(())

@@ -1,0 +1,78 @@
+//! Runs across transactions that come to nothing, engines that end, and engines on one file.
+
+use serde_json::json;
+
+use crate::world::*;
+
+// proves R-160
+#[test]
+fn a_transaction_that_comes_to_nothing_leaves_the_run_where_it_was() {
+    let (_directory, mut world) = sqlite();
+    world.start("r", &pipeline(), json!({"len": 9})).unwrap();
+    let mut turn = 0;
+    loop {
+        let jobs = world.claim(4);
+        if jobs.is_empty() {
+            break;
+        }
+        turn += 1;
+        if turn % 2 == 0 {
+            let batch: Vec<_> = jobs.iter().map(|job| settlement(job, work(job))).collect();
+            let before = world.summary("r");
+            let mut tx = world.engine.begin(world.now).unwrap();
+            assert!(tx.settle(&batch).iter().all(Result::is_ok));
+            drop(tx);
+            assert_eq!(world.summary("r"), before);
+        }
+        assert!(world.settle(jobs).iter().all(Result::is_ok));
+    }
+    assert_eq!(world.output("r"), Ok(json!(36)));
+}
+
+// proves R-160 R-161
+#[test]
+fn a_run_goes_on_in_an_engine_opened_after_each_transaction() {
+    let (directory, mut world) = sqlite();
+    let mut attempts = Vec::new();
+    world.start("r", &pipeline(), json!({"len": 12})).unwrap();
+    loop {
+        world = World::new(open(&directory));
+        let jobs = world.claim(5);
+        attempts.append(&mut world.attempts);
+        if jobs.is_empty() {
+            break;
+        }
+        world = World::new(open(&directory));
+        assert!(world.settle(jobs).iter().all(Result::is_ok));
+    }
+    assert_eq!(world.output("r"), Ok(json!(66)));
+    assert_eq!(attempts.len(), 1 + 2 * 12 + 1);
+}
+
+// proves R-161 R-162
+#[test]
+fn two_engines_on_one_file_move_one_run_on_in_turn() {
+    let (directory, first) = sqlite();
+    let mut worlds = [first, World::new(open(&directory))];
+    for id in ["r", "s", "t"] {
+        worlds[0].start(id, &pipeline(), json!({"len": 30})).unwrap();
+    }
+    let mut idle = 0;
+    let mut turn = 0;
+    let mut held: [Vec<_>; 2] = Default::default();
+    while idle < 2 {
+        turn += 1;
+        let at = turn % 2;
+        let settled = std::mem::take(&mut held[at]);
+        assert!(worlds[at].settle(settled).iter().all(Result::is_ok));
+        held[at] = worlds[at].claim(3 + turn % 4);
+        idle = if held.iter().all(Vec::is_empty) { idle + 1 } else { 0 };
+    }
+    let [first, second] = &mut worlds;
+    for id in ["r", "s", "t"] {
+        assert_eq!(first.output(id), Ok(json!(435)));
+        assert_eq!(first.summary(id), second.summary(id));
+    }
+    assert_eq!(first.attempts.len() + second.attempts.len(), 3 * (1 + 2 * 30 + 1), "each attempt once");
+    assert!(first.attempts.len() > 30 && second.attempts.len() > 30, "both took part");
+}
