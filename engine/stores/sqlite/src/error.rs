@@ -12,6 +12,11 @@ pub(crate) fn store_error(operation: &'static str, source: rusqlite::Error) -> E
     if hint.is_empty() { error } else { error.hint(hint) }
 }
 
+/// Whether another process holds the file for now.
+pub(crate) fn is_busy(source: &rusqlite::Error) -> bool {
+    matches!(source.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 /// A commit that failed. Where a write to the disk failed, SQLite cannot tell whether recovery will find it whole.
 pub(crate) fn commit_error(source: rusqlite::Error) -> Error {
     let unclear = source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);

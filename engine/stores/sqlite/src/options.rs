@@ -7,8 +7,10 @@ use std::time::Duration;
 pub struct SqliteOptions {
     /// When a commit counts as durable.
     pub synchronous: Synchronous,
-    /// How long to wait for another process that holds the file, at most about half a minute.
+    /// How long to wait for another process that holds the file.
     pub busy_timeout: Duration,
+    /// The size of the file, in bytes, at which it counts as full. Left out, the disk decides.
+    pub file_bytes_max: Option<u64>,
     /// The size of the log, in bytes, from which a thread checkpoints it.
     pub wal_bytes_soft: u64,
     /// The size of the log, in bytes, from which the writer itself waits for a checkpoint.
@@ -20,6 +22,7 @@ impl Default for SqliteOptions {
         Self {
             synchronous: Synchronous::Full,
             busy_timeout: Duration::from_secs(5),
+            file_bytes_max: None,
             wal_bytes_soft: 16 << 20,
             wal_bytes_max: 128 << 20,
         }

@@ -94,8 +94,8 @@ impl Read for SqliteReader {
             vec![Box::new(before.unwrap_or(i64::MAX)), Box::new(i64::try_from(max).unwrap_or(i64::MAX))];
         for (condition, value) in conditions {
             params.push(value);
-            sql.push_str(&format!(" AND {condition}?{}", params.len()));
-            sql.push_str(if condition.ends_with('(') { ") > 0" } else { "" });
+            sql.push_str(" AND ");
+            sql.push_str(&condition.replace('?', &format!("?{}", params.len())));
         }
         if filter.state.is_some_and(is_dead) {
             sql.push_str(" AND state IN (6, 7, 8)");
@@ -217,7 +217,7 @@ impl Read for SqliteReader {
     }
 }
 
-/// A column with its comparison, and what it is compared with.
+/// A condition with a place for a value, and the value.
 type Condition = (&'static str, Box<dyn ToSql>);
 
 impl SqliteReader {
@@ -225,20 +225,20 @@ impl SqliteReader {
     fn conditions(&mut self, filter: &JobFilter) -> Result<Option<Vec<Condition>>> {
         let mut conditions: Vec<Condition> = Vec::new();
         if let Some(state) = filter.state {
-            conditions.push(("state = ", Box::new(state as i64)));
+            conditions.push(("state = ?", Box::new(state as i64)));
         }
-        let queue = filter.queue.as_ref().map(|queue| ("queue = ", queue.as_str()));
-        let task = filter.task.as_ref().map(|task| ("task = ", task.as_str()));
+        let queue = filter.queue.as_ref().map(|queue| ("queue = ?", queue.as_str()));
+        let task = filter.task.as_ref().map(|task| ("task = ?", task.as_str()));
         for (condition, name) in [queue, task].into_iter().flatten() {
             let Some(key) = self.names.key(&self.connection, name)? else { return Ok(None) };
             conditions.push((condition, Box::new(key)));
         }
         if let Some(run) = &filter.run {
             let Some(key) = self.run_keys.find(&self.connection, run)? else { return Ok(None) };
-            conditions.push(("run = ", Box::new(key)));
+            conditions.push(("run = ?", Box::new(key)));
         }
         if let Some(tag) = &filter.tag {
-            conditions.push(("instr(tags, ", Box::new(tag_needle(tag))));
+            conditions.push(("instr(tags, ?) > 0", Box::new(tag_needle(tag))));
         }
         Ok(Some(conditions))
     }

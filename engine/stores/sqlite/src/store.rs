@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rusqlite::types::{Null, ToSql, ToSqlOutput};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
@@ -17,12 +18,15 @@ use taskport_engine::store::{Grant, Promoted, Watch};
 use taskport_engine::{Read, Store};
 
 use crate::checkpoint::Checkpoints;
-use crate::error::{InStore, commit_error};
+use crate::error::{InStore, commit_error, is_busy, store_error};
 use crate::names::{StoredId, id_text};
 use crate::options::SqliteOptions;
 use crate::rows::{SqliteReader, job_columns, job_state, moment};
 use crate::wake::{Wake, private};
 use crate::{run_rows, schema};
+
+/// How long to wait before asking again for a file that another process holds.
+const BUSY_PAUSE: Duration = Duration::from_micros(500);
 
 /// The writing side of one file.
 #[derive(Debug)]
@@ -51,6 +55,8 @@ impl SqliteStore {
         schema::migrate(&mut connection)?;
         let wake = Wake::open(&path)?;
         let checkpoints = Checkpoints::start(&path, &options)?;
+        // From here on `begin` does the waiting.
+        connection.busy_timeout(Duration::ZERO).during("open")?;
         let data_version = data_version(&connection)?;
         let rows = SqliteReader::new(connection);
         Ok(Self { rows, path, options, data_version, wake, checkpoints })
@@ -120,6 +126,12 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
         options.wal_bytes_soft,
     );
     connection.execute_batch(&settings).during("open")?;
+    if let Some(bytes) = options.file_bytes_max {
+        let page_len: u64 =
+            connection.pragma_query_value(None, "page_size", |row| row.get(0)).during("open")?;
+        let pages = (bytes / page_len).max(1);
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).during("open")?;
+    }
     Ok(connection)
 }
 
@@ -154,10 +166,19 @@ impl Store for SqliteStore {
     }
 
     fn begin(&mut self) -> Result<bool> {
-        let begun =
-            self.connection().prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]));
-        begun.during("begin")?;
-        self.changed_elsewhere()
+        // SQLite's own waiting backs off to 100 ms, in which other processes could go first many times over.
+        let mut waited = Duration::ZERO;
+        loop {
+            match self.connection().prepare_cached("BEGIN IMMEDIATE").and_then(|mut begin| begin.execute([]))
+            {
+                Ok(_) => return self.changed_elsewhere(),
+                Err(error) if is_busy(&error) && waited < self.options.busy_timeout => {
+                    std::thread::sleep(BUSY_PAUSE);
+                    waited += BUSY_PAUSE;
+                }
+                Err(error) => return Err(store_error("begin", error)),
+            }
+        }
     }
 
     fn commit(&mut self, announce: bool) -> Result<()> {

@@ -1,0 +1,248 @@
+//! What a file may be, and what becomes of one that is something else.
+
+use std::fs;
+
+use rusqlite::Connection;
+use taskport_abstraction::backend::Verdict;
+use taskport_abstraction::codes::{self, Code};
+use taskport_abstraction::{FailureKind, JobOptions, JobState, Outcome, Payload, QueueName};
+use taskport_engine::Engine;
+use taskport_store_sqlite::{SqliteOptions, SqliteStore};
+use tempfile::TempDir;
+
+use crate::harness::{ack, config, failure, job_id, new_job, sqlite, start};
+
+fn check_refused(contents: impl FnOnce(&std::path::Path), expected: &Code) {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("file.db");
+    contents(&path);
+    let before = fs::read(&path).unwrap();
+    let error = SqliteStore::open(&path, SqliteOptions::default()).unwrap_err();
+    assert_eq!(error.code(), expected, "{error}");
+    assert!(error.remedy().is_some(), "{error} has no hint");
+    assert_eq!(fs::read(&path).unwrap(), before, "the file was changed");
+}
+
+#[test]
+fn foreign_and_newer_files_are_refused_and_left_as_they_are() {
+    check_refused(
+        |path| fs::write(path, "a letter to a friend, longer than a header".repeat(30)).unwrap(),
+        &codes::STORE_FOREIGN,
+    );
+    check_refused(|path| fs::write(path, "short").unwrap(), &codes::STORE_FOREIGN);
+    check_refused(
+        |path| Connection::open(path).unwrap().execute_batch("CREATE TABLE jobs (id)").unwrap(),
+        &codes::STORE_FOREIGN,
+    );
+    check_refused(
+        |path| {
+            Connection::open(path)
+                .unwrap()
+                .execute_batch("PRAGMA application_id = 7; CREATE TABLE t (x)")
+                .unwrap()
+        },
+        &codes::STORE_FOREIGN,
+    );
+    check_refused(
+        |path| {
+            drop(SqliteStore::open(path, SqliteOptions::default()).unwrap());
+            Connection::open(path).unwrap().execute_batch("PRAGMA user_version = 2").unwrap();
+        },
+        &codes::STORE_NEWER,
+    );
+}
+
+#[test]
+fn a_damaged_file_says_so() {
+    let mut h = sqlite();
+    for n in 0..500 {
+        h.submit(&format!("job-{n}"), JobOptions::default()).unwrap();
+    }
+    let path = h.path();
+    let copy = path.with_extension("copy");
+    Connection::open(&path).unwrap().execute("VACUUM INTO ?1", [copy.to_str().unwrap()]).unwrap();
+    let mut bytes = fs::read(&copy).unwrap();
+    // Everything but the page that says what the file is.
+    bytes[4_096..].fill(0xa5);
+    fs::write(&copy, bytes).unwrap();
+    let opened = SqliteStore::open(&copy, SqliteOptions::default())
+        .and_then(|store| Engine::open(store, config(), start()));
+    let error = opened.and_then(|mut engine| {
+        let mut tx = engine.begin(start())?;
+        tx.cancel(&[job_id("job-1")]).remove(0)?;
+        Ok(())
+    });
+    let error = error.unwrap_err();
+    assert_eq!(error.code(), &codes::STORE_CORRUPT, "{error}");
+    assert!(error.remedy().is_some());
+}
+
+#[test]
+fn a_directory_that_does_not_exist_is_named_with_a_remedy() {
+    let directory = TempDir::new().unwrap();
+    let error =
+        SqliteStore::open(directory.path().join("no/such/file.db"), SqliteOptions::default()).unwrap_err();
+    assert_eq!(error.code(), &codes::STORE_OPEN);
+    assert!(error.remedy().is_some() && error.to_string().contains("file.db"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn new_files_belong_to_this_user_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut h = sqlite();
+    h.submit("a", JobOptions::default()).unwrap();
+    for suffix in ["", "-wal", "-shm", "-wake"] {
+        let path = format!("{}{suffix}", h.path().display());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{path}");
+    }
+}
+
+#[test]
+fn what_was_committed_is_there_when_the_file_is_opened_again() {
+    let mut h = sqlite();
+    h.submit("a", JobOptions::default()).unwrap();
+    h.submit("b", JobOptions::default()).unwrap();
+    let delivery = h.claim(1).remove(0);
+    let reopened = SqliteStore::open(h.path(), SqliteOptions::default()).unwrap();
+    h.engine = Engine::open(reopened, config(), h.now).unwrap();
+    // The lease outlives the process that gave it.
+    h.settle(&delivery, ack("1")).unwrap();
+    assert_eq!(h.state("a"), JobState::Succeeded);
+    assert_eq!(h.claim(5).len(), 1);
+    assert_eq!(h.queues()[0].counts.submitted, 2);
+}
+
+#[test]
+fn a_transaction_that_meets_a_full_disk_fails_whole_and_the_next_goes_on() {
+    let mut h = sqlite();
+    h.submit("a", JobOptions::default()).unwrap();
+    let full = SqliteOptions { file_bytes_max: Some(256 << 10), ..SqliteOptions::default() };
+    let store = SqliteStore::open(h.path(), full).unwrap();
+    let mut engine = Engine::open(store, config(), h.now).unwrap();
+    let mut tx = engine.begin(h.now).unwrap();
+    let mut failed = None;
+    for n in 0..1_000 {
+        let mut job = new_job(&format!("job-{n}"), JobOptions::default());
+        job.call.arguments = Payload::json(vec![b' '; 900]);
+        if let Err(error) = tx.enqueue(vec![job]).remove(0) {
+            failed = Some(error);
+            break;
+        }
+    }
+    assert_eq!(failed.unwrap().code(), &codes::STORE_FULL);
+    assert_eq!(tx.commit().unwrap_err().code(), &codes::STORE_FULL);
+    assert_eq!(h.all().len(), 1);
+    assert_eq!(h.claim(1).len(), 1);
+}
+
+// proves R-046
+#[test]
+fn options_of_an_unknown_version_make_a_dead_letter_and_stop_nobody() {
+    let mut h = sqlite();
+    h.submit("newer", JobOptions::default()).unwrap();
+    h.submit("broken", JobOptions::default()).unwrap();
+    h.submit("good", JobOptions::default()).unwrap();
+    let other = Connection::open(h.path()).unwrap();
+    let set = "UPDATE jobs SET options = ?1 WHERE id = ?2";
+    other.execute(set, rusqlite::params![br#"{"v":2,"value":{"new":1}}"#, "newer"]).unwrap();
+    other.execute(set, rusqlite::params![b"\xff\x00", "broken"]).unwrap();
+    let deliveries = h.claim(3);
+    assert_eq!(deliveries.len(), 1);
+    assert_eq!(deliveries[0].lease.job, job_id("good"));
+    for (id, code) in [("newer", "E-032"), ("broken", "E-033")] {
+        let status = h.status(id);
+        let Some(Outcome::Failure(outcome)) = status.outcome else { panic!("no failure") };
+        assert_eq!((status.state, outcome.kind), (JobState::Failed, FailureKind::Undecodable));
+        assert!(outcome.message.contains(code), "{outcome}");
+    }
+}
+
+#[test]
+fn the_log_stays_under_its_limit() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("jobs.db");
+    let options =
+        SqliteOptions { wal_bytes_soft: 64 << 10, wal_bytes_max: 512 << 10, ..SqliteOptions::default() };
+    let mut engine = Engine::open(SqliteStore::open(&path, options).unwrap(), config(), start()).unwrap();
+    let wal = directory.path().join("jobs.db-wal");
+    let mut longest = 0;
+    for batch in 0..200 {
+        let jobs = (0..20).map(|n| {
+            let mut job = new_job(&format!("job-{batch}-{n}"), JobOptions::default());
+            job.call.arguments = Payload::json(vec![b' '; 900]);
+            job
+        });
+        let mut tx = engine.begin(start()).unwrap();
+        tx.enqueue(jobs.collect()).into_iter().for_each(|answer| drop(answer.unwrap()));
+        tx.commit().unwrap();
+        longest = longest.max(fs::metadata(&wal).unwrap().len());
+    }
+    assert!(longest < (1 << 20), "the log grew to {longest} bytes");
+}
+
+#[test]
+fn the_planner_uses_the_indexes_the_hot_statements_need() {
+    let h = sqlite();
+    let other = Connection::open(h.path()).unwrap();
+    let check = |sql: &str, index: &str| {
+        let mut statement = other.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let plan: Vec<String> =
+            statement.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+        assert!(plan.iter().any(|line| line.contains(index)), "{sql}: {plan:?}");
+        assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{sql}: {plan:?}");
+    };
+    check(
+        "SELECT seq FROM jobs WHERE state = 2 AND queue = 1 AND (expires_at IS NULL OR expires_at > 5) ORDER BY position LIMIT 9",
+        "COVERING INDEX jobs_ready",
+    );
+    check(
+        "SELECT seq, queue, state FROM jobs WHERE state IN (0, 1, 3, 4) AND state IN (0, 4) AND due_at <= 5 ORDER BY due_at LIMIT 9",
+        "jobs_timers",
+    );
+    check(
+        "SELECT seq FROM jobs WHERE state IN (0, 1, 3, 4) AND state = 3 AND due_at <= 5 ORDER BY due_at, seq LIMIT 9",
+        "jobs_timers",
+    );
+    check(
+        "SELECT seq FROM jobs WHERE expires_at IS NOT NULL AND state IN (0, 1, 2) AND expires_at <= 5 ORDER BY expires_at, seq LIMIT 9",
+        "jobs_expiring",
+    );
+    check(
+        "SELECT seq FROM jobs WHERE seq < 9 AND state = 6 AND state IN (6, 7, 8) ORDER BY seq DESC LIMIT 9",
+        "jobs_dead",
+    );
+    check(
+        "SELECT seq FROM jobs WHERE run = 1 AND step = 2 AND step_index >= 3 ORDER BY step_index LIMIT 9",
+        "jobs_steps",
+    );
+    check("SELECT seq FROM jobs WHERE id = 'x'", "jobs_id");
+}
+
+#[test]
+fn a_lost_worker_is_seen_by_whoever_opens_the_file_next() {
+    let mut h = sqlite();
+    h.submit("a", JobOptions::default()).unwrap();
+    h.claim(1);
+    h.pass(31);
+    let reopened = SqliteStore::open(h.path(), SqliteOptions::default()).unwrap();
+    h.engine = Engine::open(reopened, config(), h.now).unwrap();
+    let status = h.engine.reader().unwrap().get(&[job_id("a")]).unwrap().remove(0).unwrap();
+    assert_eq!((status.state, status.attempt), (JobState::Queued, 1));
+}
+
+#[test]
+fn the_schema_knows_who_owns_the_file() {
+    let mut h = sqlite();
+    h.submit("a", JobOptions { queue: Some(QueueName::default_queue()), ..JobOptions::default() }).unwrap();
+    let delivery = h.claim(1).remove(0);
+    h.settle(&delivery, Verdict::Reject(failure("no"))).unwrap();
+    let other = Connection::open(h.path()).unwrap();
+    let pragma = |name: &str| other.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!((pragma("application_id"), pragma("user_version")), (0x5473_6b70, 1));
+    let mode: String = other.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    let check: String = other.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+}

@@ -1,0 +1,7 @@
+//! The engine on its two stores, and what is special to a file.
+
+mod file;
+mod harness;
+mod jobs;
+mod model;
+mod shared;
