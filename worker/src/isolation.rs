@@ -2,7 +2,8 @@
 //!
 //! The child is this program again, started with the same arguments; [`child_hook`] turns it into a server of attempts.
 //! Parent and child talk over a Unix socket of their own in a private directory. The child leads a process group, which
-//! is killed as a whole at a limit, and which kills itself when its parent is gone.
+//! is killed as a whole at a limit, and which kills itself when its parent is gone. A process that a handler moves to a
+//! group of its own is out of reach.
 
 mod child;
 mod pool;

@@ -72,9 +72,10 @@ impl Worker for PullWorker {
         shutdown: Arc<dyn Shutdown>,
     ) -> Result<WorkerReport> {
         let Self { consumer, spec, clock } = *self;
+        tracing::info!(worker = %spec.name, queues = ?spec.queues, concurrency = spec.concurrency, "worker started");
         let in_hand = Arc::new(InHand::new(&spec, clock.clone()));
         let _running = DropRunning(in_hand.clone());
-        let keeper = Keeper::start(in_hand.clone(), consumer.clone(), &spec)?;
+        let mut keeper = Keeper::start(in_hand.clone(), consumer.clone(), &spec)?;
         let mut lanes = JoinSet::new();
         let lane_count = spec.concurrency.clamp(1, Handle::current().metrics().num_workers().max(1));
         for _ in 0..lane_count {
@@ -87,7 +88,12 @@ impl Worker for PullWorker {
         }
 
         let backoff = Backoff::new(clock.now(), SETTLERS as u64);
-        let ended = fetch(&in_hand, consumer.as_ref(), shutdown.as_ref(), backoff).await;
+        let ended = tokio::select! {
+            ended = fetch(&in_hand, consumer.as_ref(), shutdown.as_ref(), backoff) => ended,
+            _ = lanes.join_next() => Err(broken("running jobs")),
+            _ = settlers.join_next() => Err(broken("settling outcomes")),
+            () = keeper.ended() => Err(broken("renewing leases")),
+        };
         drain(&in_hand, shutdown.as_ref(), spec.grace).await;
         in_hand.close();
         while settlers.join_next().await.is_some() {}
@@ -98,7 +104,7 @@ impl Worker for PullWorker {
             tracing::warn!(%error, "the consumer did not close");
         }
         let report = in_hand.report();
-        tracing::info!(?report, "worker stopped");
+        tracing::info!(worker = %spec.name, ?report, "worker stopped");
         ended.map(|()| report)
     }
 }
@@ -182,6 +188,11 @@ fn can_mend(error: &Error) -> bool {
             | ErrorKind::LeaseLost
             | ErrorKind::Internal
     )
+}
+
+/// A part of the worker panicked: an executor or an adapter broke its contract.
+fn broken(part: &str) -> Error {
+    Error::new(&codes::INTERNAL, "work", format!("the part of the worker for {part} has ended"))
 }
 
 fn late(operation: &'static str) -> Error {

@@ -23,7 +23,7 @@ impl Group {
 
     /// Ends every process of the group, at once.
     ///
-    /// The leader has not been waited for, so that its number cannot have passed to another group.
+    /// To be called before the leader is waited for, or right after, while its number cannot have passed to another.
     pub(super) fn kill(&self) {
         // There is nothing to do about a group that is already gone.
         let _gone = kill_process_group(self.0, Signal::KILL);

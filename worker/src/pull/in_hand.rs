@@ -55,6 +55,8 @@ struct Held {
     lease: Lease,
     /// When the lease lapses by our own clock, counted from its last renewal.
     lapses_at: Timestamp,
+    /// Whether the backend has said that the lease has passed on.
+    lost: bool,
     control: Arc<Control>,
     stage: Stage,
 }
@@ -134,7 +136,10 @@ impl InHand {
             let key = state.next_key;
             state.next_key += 1;
             let lease = delivery.lease.clone();
-            state.held.insert(key, Held { lease, lapses_at, control: Control::new(), stage: Stage::Ready });
+            state.held.insert(
+                key,
+                Held { lease, lapses_at, lost: false, control: Control::new(), stage: Stage::Ready },
+            );
             state.ready.push_back((key, delivery));
         }
         drop(state);
@@ -217,7 +222,7 @@ impl InHand {
     /// Has an outcome settled, unless it is known to count no longer.
     fn to_settle(&self, state: &mut State, key: u64, verdict: Verdict) {
         let Some(held) = state.held.get_mut(&key) else { return };
-        if held.control.stop_reason() == Some(StopReason::LeaseLost) {
+        if held.lost {
             state.held.remove(&key);
             state.report.refused += 1;
             return;
@@ -299,6 +304,24 @@ impl InHand {
     /// Notes that a lease has passed to another attempt. An outcome that is being settled has its own answer.
     pub(super) fn lost(&self, key: u64) {
         let mut state = self.lock();
+        if let Some(held) = state.held.get_mut(&key) {
+            held.lost = true;
+            self.give_up(&mut state, key);
+        }
+    }
+
+    /// Stops what has not been renewed in time: another worker may already run it. Whether it still counts is for the
+    /// backend to say.
+    pub(super) fn stop_lapsed(&self) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let lapsed = state.held.iter().filter(|(_, held)| held.lapses_at < now).map(|(key, _)| *key);
+        for key in lapsed.collect::<Vec<_>>() {
+            self.give_up(&mut state, key);
+        }
+    }
+
+    fn give_up(&self, state: &mut State, key: u64) {
         let Some(held) = state.held.get(&key) else { return };
         match held.stage {
             Stage::Finished => {}
@@ -310,15 +333,6 @@ impl InHand {
                 self.space.notify_one();
             }
         }
-    }
-
-    /// Gives up every lease that has lapsed by our clock without being renewed.
-    pub(super) fn lose_lapsed(&self) {
-        let now = self.clock.now();
-        let lapsed = |held: &Held| held.lapses_at < now;
-        let keys: Vec<u64> =
-            self.lock().held.iter().filter(|(_, held)| lapsed(held)).map(|(key, _)| *key).collect();
-        keys.into_iter().for_each(|key| self.lost(key));
     }
 
     /// Asks the attempt of `job` to stop; one that has not started never will.
@@ -362,17 +376,18 @@ impl InHand {
     /// Drops what still runs, where it can be dropped, and hands it back. A handler that goes on has no say any more.
     pub(super) fn release_running(&self) {
         let mut state = self.lock();
-        let mut keys = Vec::new();
-        for (key, held) in &state.held {
-            if let Stage::Running(handle) = &held.stage {
-                keys.push(*key);
-                handle.iter().for_each(AbortHandle::abort);
+        let mut running = Vec::new();
+        for (key, held) in &mut state.held {
+            if let Stage::Running(handle) = &mut held.stage {
+                running.push((*key, handle.take()));
             }
         }
         state.running = 0;
-        for key in keys {
-            self.to_settle(&mut state, key, Verdict::Release);
+        for (key, _) in &running {
+            self.to_settle(&mut state, *key, Verdict::Release);
         }
+        drop(state);
+        running.iter().filter_map(|(_, handle)| handle.as_ref()).for_each(AbortHandle::abort);
     }
 
     /// Asks every attempt that runs to stop.

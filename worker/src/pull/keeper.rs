@@ -23,6 +23,7 @@ const EXTEND_LEN_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Keeper {
     _stop: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
 }
 
 impl Keeper {
@@ -41,6 +42,7 @@ impl Keeper {
         };
         let runtime = runtime::Builder::new_current_thread().enable_all().build().map_err(refused)?;
         let (stop, stopped) = oneshot::channel();
+        let (alive, ended) = oneshot::channel();
         let period = (spec.lease_for / 3).max(Duration::from_millis(1));
         let keep = async move {
             tokio::select! {
@@ -54,9 +56,17 @@ impl Keeper {
         };
         thread::Builder::new()
             .name("taskport-leases".to_owned())
-            .spawn(move || runtime.block_on(keep))
+            .spawn(move || {
+                let _alive = alive;
+                runtime.block_on(keep);
+            })
             .map_err(refused)?;
-        Ok(Self { _stop: stop })
+        Ok(Self { _stop: stop, ended })
+    }
+
+    /// Resolves when the thread has ended, which it does by itself only by a panic.
+    pub(super) async fn ended(&mut self) {
+        let _dropped: Result<(), _> = (&mut self.ended).await;
     }
 }
 
@@ -66,7 +76,7 @@ async fn renew(in_hand: &InHand, consumer: &dyn Consumer, period: Duration) {
     loop {
         sleep(period).await;
         while let Err(error) = renew_all(in_hand, consumer, period).await {
-            in_hand.lose_lapsed();
+            in_hand.stop_lapsed();
             tracing::warn!(%error, "leases cannot be renewed; trying again");
             sleep(backoff.next().min(period)).await;
         }

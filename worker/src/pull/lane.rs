@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use taskport_abstraction::Executor;
+use taskport_abstraction::backend::Verdict;
+use taskport_abstraction::{Executor, Failure, FailureKind};
 use tokio::time::Instant;
 
 use super::in_hand::{InHand, Started};
@@ -33,15 +34,41 @@ pub(super) async fn run(in_hand: Arc<InHand>, executor: Arc<dyn Executor>) {
 /// Polls one attempt once. One that has to wait becomes a task of its own.
 async fn step(in_hand: &Arc<InHand>, executor: &dyn Executor, started: Started) -> Option<Started> {
     let Started { key, attempt } = started;
+    let mut unfinished = Unfinished { in_hand: Some(in_hand.clone()), key };
     let mut attempt = executor.execute(attempt);
     match poll_fn(|cx| Poll::Ready(attempt.as_mut().poll(cx))).await {
-        Poll::Ready(verdict) => in_hand.finish_and_next(key, verdict),
+        Poll::Ready(verdict) => {
+            unfinished.in_hand = None;
+            in_hand.finish_and_next(key, verdict)
+        }
         Poll::Pending => {
-            let in_hand = in_hand.clone();
-            let finish = in_hand.clone();
-            let task = tokio::spawn(async move { finish.finish(key, attempt.await) });
+            let task = tokio::spawn(async move { unfinished.finish(attempt.await) });
             in_hand.can_abort(key, task.abort_handle());
             in_hand.try_next()
+        }
+    }
+}
+
+/// An attempt under way. It ends even where what polls it does not get that far.
+struct Unfinished {
+    in_hand: Option<Arc<InHand>>,
+    key: u64,
+}
+
+impl Unfinished {
+    fn finish(mut self, verdict: Verdict) {
+        if let Some(in_hand) = self.in_hand.take() {
+            in_hand.finish(self.key, verdict);
+        }
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Has no effect on an attempt that was handed back.
+        if let Some(in_hand) = &self.in_hand {
+            let failure = Failure::new(FailureKind::WorkerLost, "the executor dropped the attempt");
+            in_hand.finish(self.key, Verdict::Retry { failure, after: None });
         }
     }
 }

@@ -34,23 +34,31 @@ pub(super) async fn run(
             for (outcome, result) in batch.into_iter().zip(results) {
                 match answer(&in_hand, outcome, result) {
                     Answer::Settled(outcome, how) => settled.push((outcome, how)),
-                    Answer::Again(outcome) => again.push(outcome),
+                    Answer::Again(outcome, error) => again.push((outcome, error)),
                 }
             }
             in_hand.settled(&settled);
-            if again.is_empty() {
-                backoff.reset();
-            } else {
-                sleep(backoff.next()).await;
+            match again.first() {
+                None => backoff.reset(),
+                Some((_, error)) => {
+                    let delay = backoff.next();
+                    tracing::warn!(
+                        %error,
+                        outcomes = again.len(),
+                        delay_ms = delay.as_millis(),
+                        "outcomes are not stored yet; trying again"
+                    );
+                    sleep(delay).await;
+                }
             }
-            batch = again;
+            batch = again.into_iter().map(|(outcome, _)| outcome).collect();
         }
     }
 }
 
 enum Answer {
     Settled(Outcome, Settled),
-    Again(Outcome),
+    Again(Outcome, Error),
 }
 
 fn answer(in_hand: &InHand, mut outcome: Outcome, result: Result<(), Error>) -> Answer {
@@ -61,13 +69,12 @@ fn answer(in_hand: &InHand, mut outcome: Outcome, result: Result<(), Error>) -> 
             tracing::error!(%job, %error, "the result cannot be stored; the job fails for good");
             let failure = Failure::new(FailureKind::ResultTooLarge, error.message());
             outcome.settlement.verdict = Verdict::Reject(failure);
-            Answer::Again(outcome)
+            Answer::Again(outcome, error)
         }
         ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Backpressure
             if error.code() != &codes::CLOSED && !in_hand.has_lapsed(outcome.key) =>
         {
-            tracing::warn!(%job, %error, "the outcome is not stored yet; trying again");
-            Answer::Again(outcome)
+            Answer::Again(outcome, error)
         }
         _ => {
             tracing::warn!(%job, %error, "the outcome is refused");

@@ -1,9 +1,9 @@
 //! What is promised of isolated attempts.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use taskport_abstraction::backend::{Attempt, Delivery, Lease, Verdict};
 use taskport_abstraction::context::{StopReason, Upstream};
@@ -15,6 +15,7 @@ use taskport_abstraction::{
 use taskport_worker::profile::Isolation;
 use taskport_worker::{Control, ExecutorOptions, Profile, TaskExecutor};
 use tokio::runtime::Runtime;
+use tokio::time::Instant;
 
 use crate::tasks;
 
@@ -261,7 +262,8 @@ pub(crate) fn spin_forever() -> ExitCode {
         let (attempt, control) = attempt("spin", "[[],{}]", JobOptions::default());
         let running = tokio::spawn(executor.execute(attempt));
         let processes = spinning(&control).await;
-        println!("{} {}", processes[0], processes[1]);
+        let line = format!("{} {}\n", processes[0], processes[1]);
+        std::io::stdout().write_all(line.as_bytes()).unwrap();
         let verdict = running.await;
         panic!("it ended: {verdict:?}")
     })

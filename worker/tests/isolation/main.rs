@@ -4,6 +4,7 @@
 mod cases;
 mod tasks;
 
+use std::io::Write;
 use std::process::{Command, ExitCode};
 
 use libtest_mimic::{Arguments, Trial};
@@ -12,7 +13,7 @@ fn main() -> ExitCode {
     taskport_worker::child_hook(&tasks::registry());
     match std::env::args().nth(1).as_deref() {
         Some(tasks::GREET) => {
-            print!("hello");
+            std::io::stdout().write_all(b"hello").unwrap();
             ExitCode::SUCCESS
         }
         Some(cases::SPIN_FOREVER) => cases::spin_forever(),

@@ -11,8 +11,10 @@ use taskport_registry::Registry;
 /// Makes this program greet.
 pub(crate) const GREET: &str = "--greet";
 
+type Plain = fn(&TaskContext, &Payload) -> TaskResult<Payload>;
+
 pub(crate) fn registry() -> Registry {
-    let plain: &[(&str, fn(&TaskContext, &Payload) -> TaskResult<Payload>)] = &[
+    let plain: &[(&str, Plain)] = &[
         ("pid", |_, _| Ok(Payload::encode(&std::process::id())?)),
         ("add", add),
         ("fails", |_, _| Err(TaskError::fatal("on purpose"))),

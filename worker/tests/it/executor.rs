@@ -334,3 +334,59 @@ async fn an_attempt_that_waits_for_its_class_can_be_stopped() {
         assert_eq!(kind(&waits.await), expected);
     }
 }
+
+/// What is logged goes here.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn the_log_names_the_attempt_and_its_trace_and_never_its_payload() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let strict = sync_task("strict", Execution::Inline, |_, arguments| {
+        let view =
+            ArgumentsView::bind(arguments, &["n"]).map_err(|error| TaskError::bad_arguments(&error))?;
+        let n: u32 = view.required(0).map_err(|error| TaskError::bad_arguments(&error))?;
+        Ok(Payload::encode(&format!("secret-result-{n}"))?)
+    });
+    let executor = executor([strict]);
+    for arguments in [r#"[["secret-argument"],{}]"#, "[[1],{}]"] {
+        let (mut attempt, _control) = attempt("strict");
+        attempt.delivery.call.arguments = Payload::json(arguments);
+        let trace = Some(taskport_abstraction::options::TraceContext::new(trace).unwrap());
+        attempt.delivery.options = Arc::new(JobOptions { trace, ..JobOptions::default() });
+        executor.execute(attempt).await;
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(!text.contains("secret"), "{text}");
+    let has = |message: &str| {
+        let mut lines = text.lines().filter(|line| line.contains(message));
+        let line = lines.next().unwrap_or_else(|| panic!("no line says `{message}`: {text}"));
+        for part in
+            [r#""job":"job-1""#, r#""attempt":1"#, r#""queue":"default""#, r#""task":"strict""#, trace]
+        {
+            assert!(line.contains(part), "{part} is not in {line}");
+        }
+    };
+    has("attempt started");
+    has("attempt succeeded");
+    has("attempt failed for good");
+}

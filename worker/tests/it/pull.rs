@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use taskport_abstraction::backend::{Phase, Shutdown, Verdict, Worker, WorkerReport, WorkerSpec};
+use taskport_abstraction::backend::{Attempt, Phase, Shutdown, Verdict, Worker, WorkerReport, WorkerSpec};
 use taskport_abstraction::context::StopReason;
-use taskport_abstraction::task::Execution;
+use taskport_abstraction::task::{BoxFuture, Execution};
 use taskport_abstraction::{
-    Clock, Error, FailureKind, JobId, Payload, Result, SystemClock, TaskDefinition, Timestamp, codes,
+    Clock, Error, Executor, FailureKind, JobId, Payload, Result, SystemClock, TaskDefinition, Timestamp,
+    codes,
 };
 use taskport_worker::{PullWorker, ShutdownController, shutdown};
 use tokio::task::JoinHandle;
@@ -261,8 +262,9 @@ async fn attempts_are_stopped_when_their_leases_lapse_unrenewed() {
     let running = Running::with_clock(&consumer, short_lease(), vec![patient()], clock.clone());
     consumer.until(|state| state.in_hand == 1).await;
     clock.0.store(1_000_000, Ordering::SeqCst);
+    // It gave up by itself, and nobody else had taken the lease.
     let report = running.drain().await;
-    assert_eq!(report, WorkerReport { refused: 1, ..WorkerReport::default() });
+    assert_eq!(report, WorkerReport { released: 1, ..WorkerReport::default() });
 }
 
 #[tokio::test]
@@ -411,6 +413,42 @@ async fn a_handler_that_hogs_its_thread_holds_up_no_neighbor() {
     let running = Running::start(&consumer, spec(4, 8), vec![hog, waits]);
     consumer.until(|state| state.settled.len() == 501).await;
     assert_eq!(running.drain().await.succeeded, 501);
+}
+
+/// An executor that breaks its contract.
+#[derive(Debug)]
+struct Panics {
+    at_once: bool,
+}
+
+impl Executor for Panics {
+    fn execute(&self, _: Attempt) -> BoxFuture<'static, Verdict> {
+        let at_once = self.at_once;
+        Box::pin(async move {
+            if !at_once {
+                tokio::task::yield_now().await;
+            }
+            panic!("out of contract")
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_executor_that_panics_leaves_no_job_stuck() {
+    for at_once in [false, true] {
+        let consumer = FakeConsumer::with_jobs(1, "t");
+        let controller = ShutdownController::new();
+        let worker = Box::new(PullWorker::new(consumer.clone(), spec(1, 0), Arc::new(SystemClock)));
+        let worker = tokio::spawn(worker.run(Arc::new(Panics { at_once }), controller.handle()));
+        consumer.until(|state| state.settled.len() == 1).await;
+        assert!(matches!(&consumer.state().settled[&0], Verdict::Retry { .. }));
+        if at_once {
+            assert_eq!(worker.await.unwrap().unwrap_err().code(), &codes::INTERNAL);
+        } else {
+            controller.drain();
+            assert_eq!(worker.await.unwrap().unwrap().failed, 1);
+        }
+    }
 }
 
 #[tokio::test]
