@@ -1,1 +1,9 @@
-//! Runnable examples.
+//! Runnable examples. Each is one file that runs to its end by itself, on a database in a temporary folder, and asserts
+//! what it claims:
+//!
+//! - `cargo run --example quickstart`: declare a task, submit calls, run a worker, read results;
+//! - `cargo run --example retries`: failures that pass, failures for good, dead letters and idempotency keys;
+//! - `cargo run --example workflow`: a graph of steps with a fan-out, which another process finishes.
+//!
+//! The guide below is compiled and run with the tests of this crate.
+#![doc = include_str!("../../docs/guides/getting-started.md")]

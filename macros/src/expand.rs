@@ -278,17 +278,13 @@ impl Expansion<'_> {
             true => quote!(&#context,),
             false => quote!(#context,),
         });
-        let run = Ident::new("run", ident.span());
-        let wait = is_async.then(|| quote!(.await));
-        let mut value = quote!(#ident::#run(#context_argument #(#values),*) #wait);
+        let at = output.ty.span();
+        let wait = is_async.then(|| quote_spanned!(at=> .await));
+        let mut value = quote_spanned!(at=> Self::run(#context_argument #(#values),*) #wait);
         if output.fallible {
-            value = quote_spanned!(output.ty.span()=> ::taskport::private::value(#value)?);
+            value = quote_spanned!(at=> ::taskport::private::value(#value)?);
         }
-        let result = Ident::new("result", output.ty.span());
-        let encode = quote_spanned! {output.ty.span()=>
-            let #result = #value;
-            ::taskport::private::encode(&#result)
-        };
+        let encode = quote_spanned!(at=> ::taskport::private::encode(&#value));
         let bind = quote!(::taskport::private::bind(&#payload, &[#(#names),*])?);
         let steps = if parameters.is_empty() {
             quote!(#bind; #encode)
