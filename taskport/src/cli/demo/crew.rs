@@ -13,6 +13,8 @@ use crate::abstraction::codes;
 use crate::cli::report::Report;
 use crate::{Error, Result};
 
+/// How long the jobs of a killed worker wait for another: short, so that a person can watch the rescue.
+const LEASE: Duration = Duration::from_secs(2);
 /// How long a worker may take to leave before it is killed.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -94,7 +96,7 @@ pub(super) async fn serve(room: &Path) -> Result<Report> {
         let _end_or_error = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         orphaned.drain();
     });
-    let worked = engine::work(&port, shutdown.handle()).await.map(drop);
+    let worked = engine::worker(&port).lease(LEASE).run_until(shutdown.handle()).await.map(drop);
     engine::close(port, worked).await?;
     Report::new("", &())
 }

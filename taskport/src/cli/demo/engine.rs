@@ -1,24 +1,22 @@
 //! The engine a run works on, and who works on it.
 
+use std::collections::BTreeMap;
+use std::num::NonZero;
 use std::path::Path;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{interval, timeout};
 
 use super::pipeline::{self, QUEUE};
 use super::run::unless_stopped;
-use crate::abstraction::backend::{Shutdown, WorkerReport};
+use crate::abstraction::backend::Shutdown;
 use crate::abstraction::{BackendName, codes};
 use crate::config::{BackendConfig, Config};
-use crate::{Error, Result, ShutdownController, Taskport};
+use crate::{Error, Result, ShutdownController, Taskport, WorkerBuilder};
 
-/// How many files a worker has in hand: enough that one commit settles many.
-const CONCURRENCY: usize = 64;
+/// How many files wait in a worker beyond those it reads: enough that one commit settles and claims many.
 const PREFETCH: usize = 256;
-/// How long the jobs of a killed worker wait: short, so that a person can watch the rescue.
-const LEASE: Duration = Duration::from_secs(2);
 /// How long a worker may finish what it has begun.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long worker processes may take to show up, on a busy machine too.
@@ -39,15 +37,16 @@ pub(super) async fn open(room: &Path) -> Result<Taskport> {
     let backend = BackendConfig::new("native")
         .option("url", format!("sqlite://{file}"))
         .option("result_bytes_max", RESULT_BYTES_MAX);
-    let mut config = Config::default();
-    config.backends.insert(BackendName::new("demo")?, backend);
+    let backends = BTreeMap::from([(BackendName::new("demo")?, backend)]);
+    let config = Config { backends, ..Config::default() };
     Taskport::builder().config(config).registry(pipeline::registry()).open().await
 }
 
-/// Works on the pipeline's jobs until `shutdown` says drain.
-pub(super) async fn work(port: &Taskport, shutdown: Arc<dyn Shutdown>) -> Result<WorkerReport> {
-    let worker = port.worker().queues([QUEUE]).concurrency(CONCURRENCY).prefetch(PREFETCH);
-    worker.lease(LEASE).grace(GRACE).run_until(shutdown).await
+/// A worker for the pipeline's jobs. They keep processors busy, so that more of them at once than there are processors
+/// would only take the time of the threads that renew leases and commit.
+pub(super) fn worker(port: &Taskport) -> WorkerBuilder {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    port.worker().queues([QUEUE]).concurrency(processors).prefetch(PREFETCH).grace(GRACE)
 }
 
 /// Does `job` with a worker in this process, and lets the worker finish.
@@ -57,14 +56,14 @@ pub(super) async fn with_worker<T>(
     job: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let controller = ShutdownController::new();
-    let mut worker = pin!(work(port, controller.handle()));
+    let mut working = pin!(worker(port).run_until(controller.handle()));
     tokio::select! {
         done = unless_stopped(stop, job) => {
             controller.drain();
-            worker.await?;
+            working.await?;
             done
         }
-        ended = &mut worker => {
+        ended = &mut working => {
             let early = || Error::new(&codes::INTERNAL, "run the demo", "the worker ended by itself");
             Err(ended.err().unwrap_or_else(early))
         }
