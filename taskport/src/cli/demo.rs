@@ -105,6 +105,7 @@ fn root(dir: Option<&Path>, files: u32) -> Result<PathBuf> {
     let unusable = |source| {
         Error::new(&codes::USAGE, "scan", format!("`{}` is no directory that can be read", dir.display()))
             .caused_by(source)
+            .hint("name a directory, or leave it out to take text found on this machine")
     };
     let root = fs::canonicalize(dir).map_err(unusable)?;
     fs::read_dir(&root).map_err(unusable)?;
