@@ -6,8 +6,7 @@ use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::DeserializeOwned;
-use taskport_abstraction::factory::Factory;
-use taskport_abstraction::task::BoxFuture;
+use taskport_abstraction::factory::{Factory, OpenBackend};
 use taskport_abstraction::{Backend, BackendName, Capability, Environment, Error, Result, codes, text};
 
 use crate::config::BackendConfig;
@@ -37,9 +36,9 @@ pub(crate) const KINDS: &[Kind] = &[
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
     pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
-    pub(crate) check: fn(Options) -> Result<(), figment::Error>,
+    pub(crate) check: fn(Options) -> Result<(), Box<figment::Error>>,
     pub(crate) capability: fn(Options) -> Result<Capability>,
-    pub(crate) open: fn(BackendName, Options, Environment) -> BoxFuture<'static, Result<Arc<dyn Backend>>>,
+    pub(crate) open: OpenBackend<Options>,
 }
 
 /// The options of an adapter, as a configuration writes them.
@@ -98,6 +97,6 @@ fn plain<C: DeserializeOwned>(options: Options) -> Result<C> {
 }
 
 /// The options of a file, so read that a mistake names its key.
-fn decode<C: DeserializeOwned>(_: fn() -> Factory<C>, options: Options) -> Result<C, figment::Error> {
-    figment::value::Value::serialize(options)?.deserialize()
+fn decode<C: DeserializeOwned>(_: fn() -> Factory<C>, options: Options) -> Result<C, Box<figment::Error>> {
+    Ok(figment::value::Value::serialize(options)?.deserialize()?)
 }

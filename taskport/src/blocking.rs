@@ -7,7 +7,7 @@
 //! use taskport::prelude::*;
 //!
 //! #[task(remote)]
-//! async fn charge(customer: String, cents: i64) -> String {}
+//! async fn charge(customer: String, cents: i64) -> String;
 //!
 //! # fn main() -> taskport::Result<()> {
 //! let config = Config::from_toml("[backends.main]\nkind = \"native\"\nurl = \"memory:\"")?;

@@ -46,6 +46,8 @@ pub mod blocking;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+#[cfg(feature = "native")]
+pub mod engine;
 mod hook;
 mod job;
 mod port;

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use taskport_abstraction::codes;
+use taskport_abstraction::text::glob_matches;
 use taskport_worker::profile::StartRate;
 
 use super::problem::Problem;
 use super::task::CommandLine;
-use super::{Action, Config, ExecAction, HttpAction, ProfileConfig, TaskConfig, WorkerConfig};
+use super::{Action, Config, ExecAction, HttpAction, Isolation, ProfileConfig, TaskConfig, WorkerConfig};
 
 const CONCURRENCY_MAX: usize = 10_000;
 const PREFETCH_MAX: usize = 100_000;
@@ -22,6 +23,7 @@ pub(super) fn check(config: &Config) -> Result<(), Problem> {
     for (name, profile) in &config.worker.profiles {
         check_profile(name, profile)?;
     }
+    check_isolation(config)?;
     for (name, task) in &config.tasks {
         check_task(name.as_str(), task)?;
     }
@@ -93,6 +95,24 @@ fn check_profile(name: &str, profile: &ProfileConfig) -> Result<(), Problem> {
         Some(bytes) if bytes < MEMORY_BYTES_MIN => wrong("memory", "is less than 16MiB".into()),
         _ => Ok(()),
     }
+}
+
+/// A child process knows the tasks of the program's code and no configuration.
+fn check_isolation(config: &Config) -> Result<(), Problem> {
+    for task in config.tasks.keys() {
+        let mut profiles = config.worker.profiles.iter();
+        let first =
+            profiles.find(|(_, profile)| profile.tasks.iter().any(|glob| glob_matches(glob, task.as_str())));
+        if let Some((name, profile)) = first
+            && profile.isolation == Isolation::Process
+        {
+            let message = format!("takes in the task `{task}`, which is declared under `[tasks]`");
+            return Err(Problem::value(&["worker", "profiles", name, "isolation"], message).hint(
+                "a command runs in a process of its own already; give it a profile without isolation",
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn check_task(name: &str, task: &TaskConfig) -> Result<(), Problem> {

@@ -347,7 +347,7 @@ fn read_backend(name: &str, mut options: Dict) -> Result<BackendConfig, Problem>
     let Ok(kind) = backends::find(&config.kind) else { return Ok(config) };
     match (kind.check)(config.options.clone()) {
         Ok(()) => Ok(config),
-        Err(error) => Err(Problem::found(error, &path, &["kind", "on_unsupported"])
+        Err(error) => Err(Problem::found(*error, &path, &["kind", "on_unsupported"])
             .map_message(|message| config.scrub(message))),
     }
 }

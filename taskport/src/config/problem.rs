@@ -111,8 +111,8 @@ impl Problem {
 
 /// The message of an error below, without the code and verb that the outer error brings itself.
 fn bare(message: &str) -> String {
-    let message = message.rsplit_once(" [E-").map_or(message, |(message, _)| message);
-    format!("will not do: {}", message.strip_prefix("check name: ").unwrap_or(message))
+    let own = message.rsplit_once(" [E-").and_then(|(message, _)| message.split_once(": "));
+    format!("will not do: {}", own.map_or(message, |(_verb, message)| message))
 }
 
 fn found_type(actual: &Actual) -> &'static str {
