@@ -26,3 +26,13 @@ pub(super) fn start(filter: &str, format: LogFormat, terminal: Terminal) -> Resu
 pub(super) fn quiet() -> LogConfig {
     LogConfig { filter: "warn".to_owned(), ..LogConfig::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logging_starts_on_a_terminal_with_colors() {
+        start("warn", LogFormat::Text, Terminal { color: true, live: true }).unwrap();
+    }
+}
