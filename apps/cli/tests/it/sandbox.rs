@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -65,7 +66,9 @@ impl Sandbox {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_taskport"));
         command.args(arguments).current_dir(self.0.path()).stdin(Stdio::null());
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TASKPORT_")) {
+        for (name, _) in
+            std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TASKPORT_"))
+        {
             command.env_remove(name);
         }
         command
@@ -73,7 +76,7 @@ impl Sandbox {
 
     /// Runs the binary to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
-        self.ran(self.command(arguments).output().unwrap())
+        self.ran(ended(self.command(arguments)))
     }
 
     /// Runs the binary, which must exit with 0, and returns what it printed.
@@ -87,9 +90,10 @@ impl Sandbox {
     /// Runs the binary with `--json`; whatever its exit code, it must print one document on one line.
     #[track_caller]
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
-        let ran = self.run(&[arguments, &["--json"]].concat());
-        assert_eq!(ran.stdout.lines().count(), 1, "{arguments:?}: {ran:?}");
-        serde_json::from_str(&ran.stdout).unwrap()
+        let output = ended(self.command(&[arguments, &["--json"]].concat()));
+        let text = std::str::from_utf8(&output.stdout).unwrap();
+        assert_eq!(text.lines().count(), 1, "{arguments:?}: {output:?}");
+        serde_json::from_str(text).unwrap()
     }
 
     /// Runs the binary, which must fail with `code` and say `stderr`, and nothing on standard output.
@@ -112,7 +116,7 @@ impl Sandbox {
     /// Submits a call and returns the job.
     #[track_caller]
     pub(crate) fn submit(&self, arguments: &[&str]) -> String {
-        let output = self.command(&[&["submit"], arguments].concat()).output().unwrap();
+        let output = ended(self.command(&[&["submit"], arguments].concat()));
         assert!(output.status.success(), "{arguments:?}: {output:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
@@ -151,6 +155,22 @@ impl Sandbox {
 
     pub(crate) fn exists(&self, name: &str) -> bool {
         Path::exists(&self.path(name))
+    }
+}
+
+/// Runs a command to its end, which it must reach in time.
+#[track_caller]
+fn ended(mut command: Command) -> Output {
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw).unwrap();
+    let (tell, told) = sync_channel(1);
+    std::thread::spawn(move || tell.send(child.wait_with_output()));
+    match told.recv_timeout(PATIENCE) {
+        Ok(output) => output.unwrap(),
+        Err(_) => {
+            kill_process(pid, Signal::KILL).unwrap();
+            panic!("{command:?} does not end: {:?}", told.recv().unwrap());
+        }
     }
 }
 
@@ -195,7 +215,8 @@ impl Drop for Worker {
 
 /// Feeds standard input to a command and waits for its end.
 pub(crate) fn with_input(mut command: Command, input: &str) -> Output {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     child.wait_with_output().unwrap()
 }
@@ -237,7 +258,10 @@ fn uuid(text: &str) -> Option<usize> {
 fn moment(text: &str) -> Option<usize> {
     let start = shaped(text, "9999-99-99T99:99:99")?;
     let end = text[start..].find('Z')?;
-    text.as_bytes()[start..start + end].iter().all(|b| *b == b'.' || b.is_ascii_digit()).then_some(start + end + 1)
+    text.as_bytes()[start..start + end]
+        .iter()
+        .all(|b| *b == b'.' || b.is_ascii_digit())
+        .then_some(start + end + 1)
 }
 
 /// `1.23`, as times are printed.

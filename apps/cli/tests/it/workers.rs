@@ -134,7 +134,10 @@ fn workers_are_seen_by_name_with_their_queues() {
     let worker = sandbox.worker(&["--name", "w1", "--queues", "a,b", "--concurrency", "3"]);
     let seen = sandbox.eventually(&["backend", "workers"], |seen| seen["workers"][0]["alive"] == true);
     let seen = &seen["workers"][0];
-    assert_eq!((&seen["worker"], &seen["queues"], &seen["slots"]), (&json!("w1"), &json!(["a", "b"]), &json!(3)));
+    assert_eq!(
+        (&seen["worker"], &seen["queues"], &seen["slots"]),
+        (&json!("w1"), &json!(["a", "b"]), &json!(3))
+    );
     drop(worker.drain());
     assert_eq!(sandbox.json(&["backend", "workers"])["workers"], json!([]));
 }

@@ -35,7 +35,11 @@ fn a_run_shows_each_step_with_its_time_and_prints_its_output() {
     let shown = sandbox.json(&["runs", "get", run]);
     assert_eq!((&shown["state"], &shown["steps"][0]["total"]), (&json!("succeeded"), &json!(2)));
     assert!(sandbox.fine(&["runs", "get", run]).contains("each  succeeded  2/2"));
-    assert!(sandbox.fine(&["runs", "graph", run, "--format", "mermaid"]).contains("s0[\"each<br/>echo × each\"]:::succeeded"));
+    assert!(
+        sandbox
+            .fine(&["runs", "graph", run, "--format", "mermaid"])
+            .contains("s0[\"each<br/>echo × each\"]:::succeeded")
+    );
     let steps = sandbox.json(&["job", "list", "--run", run]);
     assert_eq!(steps["jobs"].as_array().unwrap().len(), 3);
 }
@@ -70,7 +74,10 @@ fn a_detached_run_is_done_by_a_worker() {
 #[test]
 fn a_failed_step_fails_the_run_and_is_named() {
     let sandbox = Sandbox::with_tasks();
-    sandbox.write("bad.yaml", "name: bad\nsteps:\n  - {id: one, task: fail}\n  - {id: two, task: echo, after: [one]}\n");
+    sandbox.write(
+        "bad.yaml",
+        "name: bad\nsteps:\n  - {id: one, task: fail}\n  - {id: two, task: echo, after: [one]}\n",
+    );
     let ran = sandbox.run(&["run", "bad.yaml"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{ran:?}");
     assert!(ran.stderr.contains("✗ one N.NNs, 1 failed\n"), "{}", ran.stderr);
