@@ -4,6 +4,7 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::types::{Null, ToSql, ToSqlOutput};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use taskport_abstraction::backend::{JobFilter, Lease, QueueOrder, RunFilter};
@@ -119,6 +120,8 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
     let connection = Connection::open_with_flags(path, flags).during("open")?;
     connection.busy_timeout(options.busy_timeout).during("open")?;
     connection.set_prepared_statement_cache_capacity(128);
+    // Else every statement with `LIMIT ?` is planned again each time it is used.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).during("open")?;
     let settings = format!(
         "PRAGMA synchronous = {}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {}; \
          PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA trusted_schema = OFF;",
