@@ -10,7 +10,7 @@ use taskport_engine_runtime::{EngineConfig, EngineHandle};
 use taskport_store_sqlite::{SqliteOptions, SqliteStore};
 use tokio::time::Instant;
 
-use crate::support::{claim, soon, started, submit, worker};
+use crate::support::{claim, job, soon, started, submit, worker};
 
 /// Far above the milliseconds it takes, and far below any time-out of the engine.
 const PROMPTLY: Duration = Duration::from_millis(500);
@@ -77,4 +77,25 @@ async fn two_processes_take_turns_and_lose_nothing() {
     workers.iter().for_each(|worker| worker.abort());
     let counts = soon(other.stats()).await.unwrap()[0].counts;
     assert_eq!((counts.submitted, counts.succeeded), (JOBS as u64, JOBS as u64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_never_rests_leaves_room_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("jobs.db");
+    let (busy, other) = (open(&file).await, open(&file).await);
+    let load = |lane: usize| {
+        let busy = busy.clone();
+        async move {
+            for round in 0.. {
+                let batch = (0..200).map(|number| job(&format!("{lane}-{round}-{number}"))).collect();
+                busy.enqueue(batch).await.into_iter().for_each(|taken| drop(taken.unwrap()));
+            }
+        }
+    };
+    let lanes = [tokio::spawn(load(0)), tokio::spawn(load(1))];
+    for number in 0..20 {
+        submit(&other, &format!("other{number}")).await.unwrap();
+    }
+    lanes.iter().for_each(|lane| lane.abort());
 }
