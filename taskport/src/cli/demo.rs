@@ -43,7 +43,7 @@ use super::usage::misuse;
 use crate::abstraction::backend::Shutdown;
 use crate::abstraction::codes;
 use crate::port::random_seed;
-use crate::{Error, Result};
+use crate::{Error, Result, Run};
 
 /// The report for programs.
 const REPORT_JSON: &str = "report.json";
@@ -153,9 +153,9 @@ impl Stage<'_> {
         };
         let mut progress = RunProgress::new(self.session.terminal);
         let input = self.input(room);
-        let run =
-            run::carry_out(&port, &input, async |run| run.progress(|status| progress.update(status)).await);
-        let ran = engine::with_worker(&port, &*self.stop, run).await;
+        let follow = async |run: &Run| run.progress(|status| progress.update(status)).await;
+        let run = run::carry_out(&port, &input, &*self.stop, follow);
+        let ran = engine::with_worker(&port, run).await;
         progress.finish();
         engine::close(port, ran).await
     }

@@ -166,16 +166,21 @@ mod ending {
     use super::*;
     use crate::sandbox::PATIENCE;
 
-    /// A run with kills over many files, as soon as its first worker has been killed.
-    fn in_full_swing(sandbox: &Sandbox) -> Child {
-        let out = sandbox.path("out");
-        let mut command = sandbox.command(&["demo", "texts", "--chaos", "--out"]);
-        let mut child = command.arg(out).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    /// The demo over `texts`, as soon as it has said `words`.
+    fn until_it_says(sandbox: &Sandbox, arguments: &[&str], words: &str) -> Child {
+        let mut command = sandbox.command(&[&["demo", "texts"], arguments].concat());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-        assert!(lines.any(|line| line.contains(" killed after ")), "no worker was killed");
+        assert!(lines.any(|line| line.contains(words)), "it never said `{words}`");
         // Whatever it says from now on, it must not wait for a reader.
         std::thread::spawn(move || lines.for_each(drop));
         child
+    }
+
+    /// A run with kills over many files, as soon as its first worker has been killed.
+    fn in_full_swing(sandbox: &Sandbox) -> Child {
+        let out = sandbox.path("out");
+        until_it_says(sandbox, &["--chaos", "--out", out.to_str().unwrap()], " killed after ")
     }
 
     fn signal(child: &Child, signal: Signal) {
@@ -203,6 +208,19 @@ mod ending {
         assert_eq!(child.wait().unwrap().code(), Some(1));
         assert_eq!(processes_naming(&sandbox.path("out")), Vec::<u32>::new());
         assert_eq!(names_in(&sandbox.path("out")), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_interrupt_cancels_the_run_on_a_configured_backend() {
+        let sandbox = texts(3_000);
+        let mut child = until_it_says(&sandbox, &["--backend", "main"], "✓ scan");
+        signal(&child, Signal::INT);
+        assert_eq!(child.wait().unwrap().code(), Some(1));
+        assert_eq!(sandbox.json(&["runs", "list"])["runs"][0]["state"], "cancelled");
+        let stats = sandbox.json(&["queue", "stats", "demo"]);
+        let count = |field: &str| stats["queues"][0][field].as_u64().unwrap_or_else(|| panic!("{stats}"));
+        assert!(count("cancelled") > 0, "{stats}");
+        assert_eq!(count("submitted"), count("succeeded") + count("cancelled"), "{stats}");
     }
 
     #[test]

@@ -42,18 +42,25 @@ pub(super) async fn survive(
     progress: &mut RunProgress,
 ) -> Result<Survived> {
     let mut crew = Crew::start(&input.directory, WORKERS)?;
-    let survived = unless_stopped(stop, async {
-        workers_alive(port, WORKERS).await?;
-        let mut kills = 0;
-        let ran =
-            run::carry_out(port, input, async |run| follow(run, &mut crew, seed, &mut kills, progress).await);
-        let ran = ran.await?;
-        let repeats = account::repeats(port.admin()?, &ran.status).await?;
-        Ok(Survived { ran, kills, repeats })
-    })
-    .await;
+    let survived = survive_with(&mut crew, port, input, seed, stop, progress).await;
     crew.dismiss().await;
     survived
+}
+
+async fn survive_with(
+    crew: &mut Crew,
+    port: &Taskport,
+    input: &Input,
+    seed: u64,
+    stop: &dyn Shutdown,
+    progress: &mut RunProgress,
+) -> Result<Survived> {
+    unless_stopped(stop, workers_alive(port, WORKERS)).await?;
+    let mut kills = 0;
+    let follow = async |run: &Run| follow(run, crew, seed, &mut kills, progress).await;
+    let ran = run::carry_out(port, input, stop, follow).await?;
+    let repeats = account::repeats(port.admin()?, &ran.status).await?;
+    Ok(Survived { ran, kills, repeats })
 }
 
 /// Follows the run to its end, and kills a worker whenever the plan says so.

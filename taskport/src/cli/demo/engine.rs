@@ -9,8 +9,6 @@ use std::time::Duration;
 use tokio::time::{interval, timeout};
 
 use super::pipeline::{self, QUEUE};
-use super::run::unless_stopped;
-use crate::abstraction::backend::Shutdown;
 use crate::abstraction::{BackendName, codes};
 use crate::config::{BackendConfig, Config};
 use crate::{Error, Result, ShutdownController, Taskport, WorkerBuilder};
@@ -50,15 +48,11 @@ pub(super) fn worker(port: &Taskport) -> WorkerBuilder {
 }
 
 /// Does `job` with a worker in this process, and lets the worker finish.
-pub(super) async fn with_worker<T>(
-    port: &Taskport,
-    stop: &dyn Shutdown,
-    job: impl Future<Output = Result<T>>,
-) -> Result<T> {
+pub(super) async fn with_worker<T>(port: &Taskport, job: impl Future<Output = Result<T>>) -> Result<T> {
     let controller = ShutdownController::new();
     let mut working = pin!(worker(port).run_until(controller.handle()));
     tokio::select! {
-        done = unless_stopped(stop, job) => {
+        done = job => {
             controller.drain();
             working.await?;
             done

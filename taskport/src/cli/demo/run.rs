@@ -23,17 +23,26 @@ pub(super) struct Ran {
     pub(super) status: RunStatus,
 }
 
-/// Starts the pipeline, has `follow` see it to its end, and closes its account.
+/// Starts the pipeline, has `follow` see it to its end, and closes its account. Where it cannot be followed to its
+/// end, it is cancelled.
 pub(super) async fn carry_out(
     port: &Taskport,
     input: &Input,
+    stop: &dyn Shutdown,
     follow: impl AsyncFnOnce(&Run) -> Result<RunStatus>,
 ) -> Result<Ran> {
     let admin = port.admin()?;
     let before = account::counts(admin).await?;
     let started = Instant::now();
     let run = port.run(WORKFLOW, input).await?;
-    let status = follow(&run).await?;
+    let status = match unless_stopped(stop, follow(&run)).await {
+        Ok(status) => status,
+        Err(error) => {
+            // What went wrong first is what is told.
+            let _cancelled = run.cancel().await;
+            return Err(error);
+        }
+    };
     let took = started.elapsed();
     let account = Account::between(before, account::counts(admin).await?);
     output::<Value>(&status)?;
@@ -57,7 +66,7 @@ pub(super) async fn unless_stopped<T>(
     tokio::select! {
         done = work => done,
         () = stop.reached(Phase::Draining) => {
-            let message = "interrupted; no process and no file of it stays";
+            let message = "interrupted; the run is cancelled, and no process and no file of it stays";
             Err(Error::new(&codes::CANCELLED, "run the demo", message))
         }
     }
