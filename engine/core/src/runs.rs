@@ -264,7 +264,9 @@ impl<S: Store> Transaction<'_, S> {
         let record = &live.record;
         self.store(|store| store.put_steps(&record.id, &steps))?;
         self.store(|store| store.put_run(record))?;
-        self.changes.runs_changed.push(record.id.clone());
+        if self.changes.runs_changed.last() != Some(&record.id) {
+            self.changes.runs_changed.push(record.id.clone());
+        }
         Ok(())
     }
 

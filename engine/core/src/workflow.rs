@@ -7,10 +7,12 @@
 //! ten steps and in one of a hundred thousand. Results stay where they are stored; the machine asks for them through
 //! [`Values`] when a binding or a condition needs one.
 
+mod dispatch;
 mod identity;
 mod json;
 mod plan;
 mod run;
+mod template;
 mod values;
 
 pub use self::identity::{job_id, order_key};

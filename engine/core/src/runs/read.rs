@@ -17,7 +17,7 @@ impl<R: Read> Reader<R> {
     /// What is known of a run.
     ///
     /// # Errors
-    /// `Corrupt` where its definition cannot be read; those of the store.
+    /// Those of the store.
     pub fn run(&mut self, id: &RunId) -> Result<Option<RunStatus>> {
         let Some(record) = self.rows().run(id)? else { return Ok(None) };
         self.run_status(record).map(Some)
@@ -26,7 +26,7 @@ impl<R: Read> Reader<R> {
     /// One page of runs, newest first.
     ///
     /// # Errors
-    /// `InvalidInput` (E-004) where the cursor is none of ours; as [`run`](Self::run).
+    /// `InvalidInput` (E-004) where the cursor is none of ours; those of the store.
     pub fn runs(&mut self, filter: &RunFilter, page: &PageRequest) -> Result<Page<RunStatus>> {
         let before = page.after.as_ref().map(seq_of).transpose()?;
         let len = self.page_len(page);
@@ -53,7 +53,9 @@ impl<R: Read> Reader<R> {
     }
 
     fn run_status(&mut self, record: RunRecord) -> Result<RunStatus> {
-        let definition: Arc<WorkflowDefinition> = Arc::new(definition(&record.definition)?);
+        // A run whose definition cannot be read ends with the reason; until then it is shown without steps.
+        let without_steps = |_| WorkflowDefinition::new(record.workflow.as_ref());
+        let definition = Arc::new(definition(&record.definition).unwrap_or_else(without_steps));
         let mut begun = self.rows().steps(&record.id, -1)?.into_iter().peekable();
         let ended = record.state.is_terminal();
         let status = |(place, step): (u32, &StepDefinition)| {

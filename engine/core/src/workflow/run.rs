@@ -1,18 +1,17 @@
 //! The machine.
 
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use taskport_abstraction::backend::StepState;
-use taskport_abstraction::workflow::{Binding, Node, Path};
+use taskport_abstraction::workflow::{Node, Path};
 use taskport_abstraction::{Failure, FailureKind, JobOptions, Outcome, Payload, RawCall, Result, StepId};
 
-use super::identity::order_key;
 use super::json::Document;
 use super::plan::Plan;
-use super::values::{List, Lookup, Template, Trouble, Values};
+use super::template::{List, Template};
+use super::values::{Lookup, Trouble, Values};
 
 /// How many steps one event starts and jobs it submits at most; [`Run::has_more`] says that there are others.
 pub const EFFECTS_MAX: usize = 1_024;
@@ -117,11 +116,11 @@ pub(super) struct Step {
     /// How many of its dependencies have not ended.
     waits_for: u32,
     /// Whether every dependency that has ended was skipped.
-    all_skipped: bool,
+    pub(super) all_skipped: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     Running,
     Failing,
     Cancelling,
@@ -130,26 +129,26 @@ enum Phase {
 
 /// What is worked out once for all elements of a list.
 #[derive(Debug)]
-struct FanOut {
-    list: List,
-    arguments: Template,
+pub(super) struct FanOut {
+    pub(super) list: List,
+    pub(super) arguments: Template,
 }
 
 /// One execution of a [`Plan`].
 #[derive(Debug)]
 pub struct Run {
-    plan: Arc<Plan>,
-    path: Arc<str>,
-    steps: Vec<Step>,
+    pub(super) plan: Arc<Plan>,
+    pub(super) path: Arc<str>,
+    pub(super) steps: Vec<Step>,
     /// Steps that may start, and fan-outs that may submit more, in declared order.
-    ready: BTreeSet<usize>,
-    fan_outs: HashMap<usize, FanOut>,
-    input: Option<Document>,
+    pub(super) ready: BTreeSet<usize>,
+    pub(super) fan_outs: HashMap<usize, FanOut>,
+    pub(super) input: Option<Document>,
     steps_left: usize,
-    jobs_open: u64,
+    pub(super) jobs_open: u64,
     /// The first step in declared order whose failure ends the run.
     first_failed: Option<usize>,
-    phase: Phase,
+    pub(super) phase: Phase,
 }
 
 impl Run {
@@ -285,7 +284,7 @@ impl Run {
         self.after_job(place, effects);
     }
 
-    fn keep_failure(
+    pub(super) fn keep_failure(
         &mut self,
         place: usize,
         index: Option<u32>,
@@ -314,7 +313,7 @@ impl Run {
     }
 
     /// Ends the step where its last job has ended, else lets a fan-out go on.
-    fn after_job(&mut self, place: usize, effects: &mut Vec<Effect>) {
+    pub(super) fn after_job(&mut self, place: usize, effects: &mut Vec<Effect>) {
         let facts = &self.steps[place].facts;
         let complete = facts.succeeded + facts.failed == facts.total;
         let stopped = self.phase != Phase::Running && facts.open() == 0;
@@ -331,7 +330,7 @@ impl Run {
         }
     }
 
-    fn end_step(&mut self, place: usize, state: StepState, effects: &mut Vec<Effect>) {
+    pub(super) fn end_step(&mut self, place: usize, state: StepState, effects: &mut Vec<Effect>) {
         self.steps[place].facts.state = state;
         self.fan_outs.remove(&place);
         self.ready.remove(&place);
@@ -352,7 +351,7 @@ impl Run {
     }
 
     /// Keeps `ready` true for one step.
-    fn note_ready(&mut self, place: usize) {
+    pub(super) fn note_ready(&mut self, place: usize) {
         let step = &self.steps[place];
         let facts = &step.facts;
         let is_ready = match facts.state {
@@ -369,144 +368,6 @@ impl Run {
 
     fn open_max(&self, place: usize) -> u32 {
         self.plan.step(place).concurrency.unwrap_or(FAN_OUT_OPEN_MAX).min(FAN_OUT_OPEN_MAX)
-    }
-
-    fn dispatch<V: Values>(&mut self, values: &mut V, effects: &mut Vec<Effect>) -> Result<()> {
-        let mut budget = EFFECTS_MAX;
-        while self.phase == Phase::Running && budget > 0 {
-            let Some(place) = self.ready.first().copied() else { break };
-            budget -= 1;
-            let done = match self.steps[place].facts.state {
-                StepState::Waiting => self.begin(place, values, effects),
-                _ => self.submit_element(place, values, effects),
-            };
-            match done {
-                Ok(()) => self.note_ready(place),
-                Err(Trouble::Store(error)) => return Err(error),
-                Err(Trouble::Misfit(message)) => {
-                    self.keep_failure(place, None, misfit(message), effects);
-                    self.end_step(place, StepState::Failed, effects);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts a step, or ends it at once.
-    fn begin<V: Values>(
-        &mut self,
-        place: usize,
-        values: &mut V,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Trouble> {
-        let plan = Arc::clone(&self.plan);
-        let node = plan.node(place);
-        let starts = match &node.condition {
-            Some(condition) => self.lookup(values).holds(condition)?,
-            None => !self.steps[place].all_skipped,
-        };
-        if !starts {
-            self.end_step(place, StepState::Skipped, effects);
-            return Ok(());
-        }
-        if let Some(binding) = &node.map {
-            return self.begin_fan_out(place, binding, values, effects);
-        }
-        let arguments = self.lookup(values).arguments(&node.args)?.fill(0, None)?;
-        let facts = &mut self.steps[place].facts;
-        (facts.state, facts.total) = (StepState::Running, 1);
-        self.submit(place, None, arguments, effects);
-        effects.push(Effect::StepChanged(place));
-        Ok(())
-    }
-
-    fn begin_fan_out<V: Values>(
-        &mut self,
-        place: usize,
-        binding: &Binding,
-        values: &mut V,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Trouble> {
-        let plan = Arc::clone(&self.plan);
-        let mut lookup = self.lookup(values);
-        let list = lookup.list(binding)?;
-        let total = list.len();
-        if total == 0 {
-            self.end_step(place, StepState::Succeeded, effects);
-            return Ok(());
-        }
-        let arguments = lookup.arguments(&plan.node(place).args)?;
-        self.fan_outs.insert(place, FanOut { list, arguments });
-        let facts = &mut self.steps[place].facts;
-        (facts.state, facts.total) = (StepState::Running, total);
-        effects.push(Effect::StepChanged(place));
-        Ok(())
-    }
-
-    /// Submits the next element of a fan-out. One whose arguments cannot be made has failed.
-    fn submit_element<V: Values>(
-        &mut self,
-        place: usize,
-        values: &mut V,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Trouble> {
-        let index = self.steps[place].facts.submitted;
-        let arguments = self.element_arguments(place, index, values);
-        match arguments {
-            Ok(arguments) => {
-                self.submit(place, Some(index), arguments, effects);
-                effects.push(Effect::StepChanged(place));
-            }
-            Err(Trouble::Misfit(message)) => {
-                let facts = &mut self.steps[place].facts;
-                facts.submitted += 1;
-                facts.failed += 1;
-                self.keep_failure(place, Some(index), misfit(message), effects);
-                self.after_job(place, effects);
-            }
-            Err(trouble) => return Err(trouble),
-        }
-        if self.steps[place].facts.submitted == self.steps[place].facts.total {
-            self.fan_outs.remove(&place);
-        }
-        Ok(())
-    }
-
-    /// The arguments of one element. After a restore, what its fan-out had worked out is worked out again.
-    fn element_arguments<V: Values>(
-        &mut self,
-        place: usize,
-        index: u32,
-        values: &mut V,
-    ) -> Result<Bytes, Trouble> {
-        let plan = Arc::clone(&self.plan);
-        let mut lookup = Lookup { plan: &plan, steps: &self.steps, input: &mut self.input, values };
-        let fan_out = match self.fan_outs.entry(place) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(empty) => {
-                let node = plan.node(place);
-                let list = node.map.as_ref().map(|binding| lookup.list(binding)).transpose()?;
-                let list = list.filter(|list| list.len() == self.steps[place].facts.total);
-                let list =
-                    list.ok_or_else(|| Trouble::Misfit("its list has changed under its run".to_owned()))?;
-                empty.insert(FanOut { list, arguments: lookup.arguments(&node.args)? })
-            }
-        };
-        let element = lookup.element(&fan_out.list, index)?;
-        fan_out.arguments.fill(index, Some(&element))
-    }
-
-    fn submit(&mut self, place: usize, index: Option<u32>, arguments: Bytes, effects: &mut Vec<Effect>) {
-        let step = self.plan.step(place);
-        effects.push(Effect::SubmitJob(Box::new(StepJob {
-            step: place,
-            index,
-            call: RawCall { task: step.task.clone(), arguments: Payload::json(arguments) },
-            options: self.plan.options(place),
-            order_key: order_key(&self.path, &step.id, index),
-        })));
-        self.steps[place].facts.submitted += 1;
-        self.jobs_open += 1;
     }
 
     fn conclude<V: Values>(&mut self, values: &mut V, effects: &mut Vec<Effect>) -> Result<()> {
@@ -564,12 +425,7 @@ impl Run {
         Ok(Payload::json(self.lookup(values).output(id, &Path::default())?.or_null()))
     }
 
-    fn lookup<'a, V: Values>(&'a mut self, values: &'a mut V) -> Lookup<'a, V> {
+    pub(super) fn lookup<'a, V: Values>(&'a mut self, values: &'a mut V) -> Lookup<'a, V> {
         Lookup { plan: &self.plan, steps: &self.steps, input: &mut self.input, values }
     }
-}
-
-/// Why a step, or an element of one, has no job: its definition does not fit its values.
-fn misfit(message: String) -> Failure {
-    Failure::new(FailureKind::BadArguments, message)
 }

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use taskport_abstraction::backend::StepState;
 use taskport_abstraction::workflow::{Binding, Condition, FAN_OUT_MAX, Fact, Path, Source};
-use taskport_abstraction::{Error, Payload, Result, StepId};
+use taskport_abstraction::{Error, ErrorKind, Payload, Result, StepId};
 
 use super::json::{Document, Elements, NotJson, follow, kind};
 use super::plan::Plan;
 use super::run::Step;
+use super::template::{List, Template, push};
 
 /// The largest number of bytes of one bound value.
 pub const BOUND_BYTES_MAX: usize = 64 << 20;
@@ -40,8 +41,9 @@ pub(super) enum Trouble {
 }
 
 impl From<Error> for Trouble {
+    /// A value that is there and cannot be read is the run's trouble, not the store's: asking again would not help.
     fn from(error: Error) -> Self {
-        Self::Store(error)
+        if error.kind() == ErrorKind::Corrupt { Self::Misfit(error.to_string()) } else { Self::Store(error) }
     }
 }
 
@@ -54,7 +56,7 @@ pub(super) enum Answer {
     NoSuchPath,
 }
 
-const NULL: Bytes = Bytes::from_static(b"null");
+pub(super) const NULL: Bytes = Bytes::from_static(b"null");
 
 impl Answer {
     fn at_path(found: Option<Bytes>) -> Self {
@@ -69,9 +71,9 @@ impl Answer {
     }
 }
 
-type Found<T> = std::result::Result<T, Trouble>;
+pub(super) type Found<T> = std::result::Result<T, Trouble>;
 
-fn misfit<T>(message: String) -> Found<T> {
+pub(super) fn misfit<T>(message: String) -> Found<T> {
     Err(Trouble::Misfit(message))
 }
 
@@ -306,74 +308,4 @@ fn inside<'k>(payload: &Payload, keys: impl IntoIterator<Item = &'k str>, step: 
         Some(Answer::at_path(found.map(|found| json.slice_ref(found))))
     });
     found.ok_or_else(|| Trouble::Misfit(format!("the result of step `{step}` is not JSON")))
-}
-
-fn push(out: &mut Vec<u8>, json: &[u8]) -> Found<()> {
-    if out.len() + json.len() > BOUND_BYTES_MAX {
-        return misfit(format!("a bound value has more than {BOUND_BYTES_MAX} bytes"));
-    }
-    out.extend_from_slice(json);
-    Ok(())
-}
-
-/// The list of a fan-out.
-#[derive(Debug)]
-pub(super) enum List {
-    /// The elements of a value.
-    Elements(Elements),
-    /// The results of another fan-out, which stay in the store.
-    Results { place: usize, step: StepId, len: u32 },
-}
-
-impl List {
-    pub(super) fn len(&self) -> u32 {
-        match self {
-            Self::Elements(elements) => u32::try_from(elements.len()).unwrap_or(u32::MAX),
-            Self::Results { len, .. } => *len,
-        }
-    }
-
-    pub(super) fn weight(&self) -> usize {
-        match self {
-            Self::Elements(elements) => elements.weight(),
-            Self::Results { .. } => 0,
-        }
-    }
-}
-
-/// JSON text with holes for the element and its place.
-#[derive(Debug, Default)]
-pub(super) struct Template {
-    /// What stands before each hole: for the element, the path into it; for its place, nothing.
-    holes: Vec<(Vec<u8>, Option<Path>)>,
-    text: Vec<u8>,
-}
-
-impl Template {
-    fn cut(&mut self, hole: Option<Path>) {
-        self.holes.push((std::mem::take(&mut self.text), hole));
-    }
-
-    /// The text for one element.
-    pub(super) fn fill(&self, index: u32, element: Option<&[u8]>) -> Found<Bytes> {
-        let mut out = Vec::with_capacity(self.text.len() + 64);
-        for (before, hole) in &self.holes {
-            push(&mut out, before)?;
-            match (hole, element) {
-                (Some(path), Some(element)) => match follow(element, path.keys()) {
-                    Ok(Some(found)) => push(&mut out, found)?,
-                    Ok(None) if *element == *NULL => push(&mut out, element)?,
-                    _ => return misfit(format!("there is no `$item{path}`")),
-                },
-                (Some(path), None) => return misfit(format!("there is no `$item{path}`")),
-                (None, _) => out.extend_from_slice(index.to_string().as_bytes()),
-            }
-        }
-        push(&mut out, &self.text)?;
-        Ok(Bytes::from(out))
-    }
-
-    pub(super) fn weight(&self) -> usize {
-        self.text.len() + self.holes.iter().map(|(before, _)| before.len()).sum::<usize>()
-    }
 }
