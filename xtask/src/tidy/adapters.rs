@@ -35,7 +35,7 @@ pub(super) fn check() -> Result<Vec<String>> {
                 findings.push(format!("adapters/{name} lacks {file}"));
             }
         }
-        if !table.contains(&format!("taskport_{name}::")) {
+        if !table.contains(&format!("kind!(taskport_{name})")) {
             findings.push(format!("taskport/src/backends.rs has no line for adapters/{name}"));
         }
     }
