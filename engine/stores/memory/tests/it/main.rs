@@ -1,4 +1,5 @@
 //! Runs of workflows on the engine, over both embedded stores.
+#![cfg(test)]
 
 mod ends;
 mod runs;
