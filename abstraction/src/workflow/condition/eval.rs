@@ -47,7 +47,9 @@ impl<'a> Evaluation<'a> {
             },
             Expression::HasFact(place) => Ok(truth(self.fact(*place).is_some())),
             Expression::Variable(place) => {
-                Ok(Cow::Owned(self.variables.get(*place).cloned().unwrap_or_default()))
+                let value = self.variables.get(*place).cloned().unwrap_or_default();
+                self.work(breadth(&value))?;
+                Ok(Cow::Owned(value))
             }
             Expression::Member(of, name) => {
                 let of = self.value(of)?;

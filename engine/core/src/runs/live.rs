@@ -271,3 +271,69 @@ impl<S: Store> Values for StoredValues<'_, S> {
         super::read::results(self.store, self.run, id, from, count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stored_form_of_a_definition_does_not_drift() {
+        // A repeated start is compared by the hash of this text, also with a run that an older program started.
+        let written = concat!(
+            r#"{"version":1,"name":"w","timeout":"1m","steps":[{"id":"a","task":"t"},"#,
+            r#"{"id":"b","task":"t","args":{"x":"$item"},"map":"$steps.a.output","concurrency":2,"after":["a"],"#,
+            r#""when":"input.on","on_failure":"continue","queue":"q","timeout":"5s"}],"output":"$steps.b.output"}"#,
+        );
+        let definition = Arc::new(definition(written.as_bytes()).unwrap());
+        let snapshot = RunCache::default().snapshot(&definition).unwrap();
+        assert_eq!(std::str::from_utf8(&snapshot.bytes).unwrap(), written);
+        assert_eq!(snapshot.hash, <[u8; 32]>::from(Sha256::digest(written)));
+    }
+
+    #[test]
+    fn a_definition_of_another_version_is_refused_with_its_version() {
+        let newer = br#"{"version":2,"name":"w","steps":[{"id":"a","task":"t"}]}"#;
+        let error = Plan::new(Arc::new(definition(newer).unwrap())).unwrap_err();
+        assert!(error.message().contains("version 2 of the form is unknown"), "{error}");
+    }
+
+    #[test]
+    fn the_cache_drops_what_was_used_least_recently() {
+        let steps = r#"{"name":"w","steps":[{"id":"a","task":"t"}]}"#;
+        let mut cache = RunCache::default();
+        let snapshot = cache.snapshot(&Arc::new(definition(steps.as_bytes()).unwrap())).unwrap();
+        let id = |number: usize| RunId::new(format!("r{number}")).unwrap();
+        for number in 0..=RUNS_MAX {
+            cache.keep(Live::new(snapshot.plan.clone(), record(id(number))));
+        }
+        assert!(cache.runs.len() <= RUNS_MAX / 2 + 1);
+        assert!(cache.take(&id(0)).is_none());
+        let (live, doubtful) = cache.take(&id(RUNS_MAX)).unwrap();
+        assert!(!doubtful);
+        cache.keep(live);
+        cache.doubt();
+        assert!(cache.take(&id(RUNS_MAX)).unwrap().1);
+        assert_eq!(cache.bytes, cache.runs.values().map(|live| live.weight).sum::<usize>());
+    }
+
+    fn record(id: RunId) -> RunRecord {
+        RunRecord {
+            seq: 0,
+            id,
+            workflow: "w".into(),
+            definition: Bytes::new(),
+            definition_hash: [0; 32],
+            input: Payload::json("null"),
+            trace: None,
+            state: taskport_abstraction::JobState::Running,
+            cancel_requested: false,
+            started_at: Timestamp::default(),
+            deadline: None,
+            due_at: None,
+            version: 0,
+            finished_at: None,
+            output: None,
+            failure: None,
+        }
+    }
+}
