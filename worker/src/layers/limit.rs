@@ -53,13 +53,13 @@ where
             limits: job.limits,
             stop_grace: job.entry.is_droppable().then_some(self.stop_grace),
         });
-        TimeLimitFuture { inner: Some(self.inner.call(job)), state }
+        TimeLimitFuture { inner: self.inner.call(job), state }
     }
 }
 
-/// The future of [`TimeLimit`].
+/// The future of [`TimeLimit`]. The layer around it drops it as soon as it is ready, and the attempt with it.
 pub(crate) struct TimeLimitFuture<F> {
-    inner: Option<F>,
+    inner: F,
     state: State,
 }
 
@@ -73,17 +73,14 @@ impl<F: Future<Output = TaskResult<Payload>> + Unpin> Future for TimeLimitFuture
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let Some(inner) = &mut this.inner else { return Poll::Pending };
-        if let Poll::Ready(result) = Pin::new(inner).poll(cx) {
+        if let Poll::Ready(result) = Pin::new(&mut this.inner).poll(cx) {
             return Poll::Ready(result);
         }
         if let State::Fresh(watch) = &this.state {
             this.state = State::Watched(Box::pin(watch.clone().run()));
         }
         let State::Watched(watch) = &mut this.state else { return Poll::Pending };
-        let error = ready!(watch.as_mut().poll(cx));
-        this.inner = None;
-        Poll::Ready(Err(error))
+        Poll::Ready(Err(ready!(watch.as_mut().poll(cx))))
     }
 }
 
