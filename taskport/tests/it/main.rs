@@ -1,7 +1,9 @@
 //! The facade as a program uses it, with real workers over SQLite.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod blocking;
 mod configured;
+mod every_form;
 mod jobs;
 mod kit;
 mod many;

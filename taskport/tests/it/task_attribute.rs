@@ -13,7 +13,7 @@ use taskport::abstraction::{
     AttemptControl, Backoff, FailureKind, JobId, JobOptions, Payload, QueueName, RetryPolicy, TaskDefinition,
     TaskName, Timestamp,
 };
-use taskport::{Call, IntoCall, TaskContext, TaskError, TaskResult, WithOptions, registry, task};
+use taskport::{Call, IntoCall, Registry, TaskContext, TaskError, TaskResult, WithOptions, registry, task};
 
 /// Renders a
 /// report.
@@ -43,7 +43,9 @@ async fn render(
     if title.is_empty() {
         return Err(TaskError::fatal("no title"));
     }
-    Ok(format!("{title} {pages} {type} {attempt}", type = r#type.unwrap_or_default(), attempt = ctx.attempt()))
+    Ok(
+        format!("{title} {pages} {type} {attempt}", type = r#type.unwrap_or_default(), attempt = ctx.attempt()),
+    )
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -136,7 +138,10 @@ fn defaults_that_are_not_set_are_left_out_of_the_call() {
     assert_eq!(arguments(render("Q3".into())).1, r#"[[],{"title":"Q3"}]"#);
     let call = render("Q3".into()).arg_type(Some("pdf".into())).arg_pages(3);
     assert_eq!(arguments(call).1, r#"[[],{"title":"Q3","pages":3,"type":"pdf"}]"#);
-    assert_eq!(arguments(render("Q3".into()).arg_pages(1).arg_pages(2)).1, r#"[[],{"title":"Q3","pages":2}]"#);
+    assert_eq!(
+        arguments(render("Q3".into()).arg_pages(1).arg_pages(2)).1,
+        r#"[[],{"title":"Q3","pages":2}]"#
+    );
 }
 
 #[test]
@@ -233,14 +238,18 @@ fn the_definition_says_what_was_declared() {
         ..JobOptions::default()
     };
     assert_eq!(task.options, expected);
-    let executions = [mirror::definition(), nothing::definition(), answer::definition(), charge::definition()];
+    let executions =
+        [mirror::definition(), nothing::definition(), answer::definition(), charge::definition()];
     assert_eq!(
         executions.map(|task| task.execution),
         [Execution::Blocking, Execution::Inline, Execution::Isolated, Execution::Remote]
     );
     assert!(mirror::definition().detach_on_timeout);
     assert!(charge::definition().handler.is_none());
-    assert_eq!(nothing::definition().options.retry, Some(RetryPolicy { attempts_max: 3, ..RetryPolicy::default() }));
+    assert_eq!(
+        nothing::definition().options.retry,
+        Some(RetryPolicy { attempts_max: 3, ..RetryPolicy::default() })
+    );
     assert_eq!(answer::definition().options, JobOptions::default());
 }
 
@@ -268,9 +277,13 @@ fn parameters_are_described_as_far_as_their_types_are() {
 }
 
 #[test]
-fn what_is_listed_is_registered_once() {
+fn what_is_linked_is_collected_and_what_is_listed_is_registered_once() {
     let listed = registry![render, mirror, nothing, answer, charge].build().unwrap();
     assert_eq!(listed.tasks().count(), 5);
+    let collected = Registry::collected().build().unwrap();
+    for task in listed.tasks() {
+        assert_eq!(collected.task(task.name.as_str()).unwrap().location, task.location);
+    }
     let twice = registry![render, render].build().unwrap_err();
     assert!(twice.message().ends_with("is listed twice"), "{}", twice.message());
 }

@@ -1,26 +1,33 @@
-#![forbid(unsafe_code)]
-#![deny(warnings, missing_docs, unreachable_pub, missing_debug_implementations)]
 //! Every form of a task compiles without a warning, whatever its crate forbids.
+#![forbid(unsafe_code)]
+#![deny(
+    warnings,
+    clippy::all,
+    clippy::pedantic,
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations
+)]
 
 use std::num::ParseIntError;
 
-use taskport::{TaskContext, TaskError, TaskResult, WithOptions, registry, task};
+use taskport::{RegistryBuilder, TaskContext, TaskError, TaskResult, WithOptions, registry, task};
 
 /// Has a module's name in front.
-pub mod inner {
+pub(crate) mod inner {
     use taskport::task;
 
     /// Is called from elsewhere.
-    #[task]
+    #[task(name = "inner.visible")]
     pub(crate) fn visible(_words: Vec<String>) {}
 }
 
-#[task]
-fn nothing() {}
+#[task(name = "forms.quiet")]
+fn quiet() {}
 
 /// Counts.
 #[task(
-    name = "words.count",
+    name = "forms.count",
     queue = "reports",
     priority = 9,
     max_attempts = 3,
@@ -31,29 +38,30 @@ fn nothing() {}
     tags = ["a", "b"],
     idempotent,
 )]
-pub async fn count(
+pub(crate) async fn count(
     ctx: &TaskContext,
     /// The text.
     mut text: String,
     #[default] r#type: Option<String>,
     #[default(String::from("en"))] language: String,
 ) -> TaskResult<usize> {
+    std::future::ready(()).await;
     text.push_str(&language);
     ctx.progress(1.0, r#type.as_deref());
     Ok(text.len())
 }
 
-#[task(blocking, detach_on_timeout, timeout = "1m")]
+#[task(name = "forms.parse", blocking, detach_on_timeout, timeout = "1m")]
 fn parse(text: String) -> Result<u32, ParseIntError> {
     text.parse()
 }
 
-#[task(isolated, timeout = "1m")]
-async fn fail() -> std::result::Result<(), TaskError> {
+#[task(name = "forms.refuse", isolated, timeout = "1m")]
+fn refuse() -> std::result::Result<(), TaskError> {
     Err(TaskError::fatal("always"))
 }
 
-#[task(name = "billing.charge", remote)]
+#[task(name = "forms.charge", remote)]
 async fn charge(customer: String, #[default] cents: i64) -> u64;
 
 #[cfg(any())]
@@ -64,10 +72,17 @@ fn left_out() {}
 #[cfg(any())]
 fn left_out() {}
 
-fn main() {
+fn all() -> RegistryBuilder {
+    #[task(name = "forms.inside")]
+    fn inside() {}
+
+    registry![count, inner::visible, parse, quiet, refuse, charge, inside]
+}
+
+#[test]
+fn every_form_is_a_task() {
     let call = count("x".into()).arg_language("de".into()).priority(3);
-    let calls = (call.arg_type(None), charge("c".into()), inner::visible(Vec::new()));
-    drop(calls);
-    drop((parse("1".into()), nothing(), fail()));
-    drop(registry![count, inner::visible, parse, nothing, fail, charge]);
+    drop((call.arg_type(None), charge("c".into()), inner::visible(Vec::new())));
+    drop((parse("1".into()), quiet(), refuse()));
+    assert_eq!(all().build().expect("every form passes the checks").tasks().count(), 7);
 }
