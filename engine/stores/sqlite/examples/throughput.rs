@@ -121,10 +121,12 @@ fn raw_run(jobs: usize, synchronous: Synchronous) -> Result<Duration, Failed> {
         }
         commit.execute([])?;
     }
-    let mut claim = db.prepare(
-        "UPDATE jobs SET state = 3, attempt = attempt + 1, token = token + 1, worker = 2, started_at = ?1, due_at = ?2 \
-         WHERE seq IN (SELECT seq FROM jobs WHERE state = 2 AND queue = 1 AND (expires_at IS NULL OR expires_at > ?1) \
-         ORDER BY position LIMIT ?3) RETURNING seq, id, token, attempt, arguments",
+    let mut select = db.prepare(
+        "SELECT seq, id, token, attempt, arguments FROM jobs WHERE state = 2 AND queue = 1 \
+         AND (expires_at IS NULL OR expires_at > ?1) ORDER BY position LIMIT ?2",
+    )?;
+    let mut lease = db.prepare(
+        "UPDATE jobs SET state = 3, attempt = ?2, token = ?3, worker = 2, started_at = ?4, due_at = ?5 WHERE seq = ?1",
     )?;
     let mut settle = db.prepare(
         "UPDATE jobs SET state = 5, due_at = NULL, finished_at = ?3, result = ?4 \
@@ -138,13 +140,16 @@ fn raw_run(jobs: usize, synchronous: Synchronous) -> Result<Duration, Failed> {
             assert_eq!(settle.execute(params![seq, token, now.as_micros(), RESULT.as_bytes()])?, 1);
         }
         let until = now + LEASE;
-        let mut rows = claim.query(params![now.as_micros(), until.as_micros(), BATCH as i64])?;
+        let mut rows = select.query(params![now.as_micros(), BATCH as i64])?;
         while let Some(row) = rows.next()? {
             let arguments: Vec<u8> = row.get(4)?;
             assert_eq!(arguments.len(), ARGUMENTS.len());
-            running.push((row.get(0)?, row.get(2)?));
+            running.push((row.get(0)?, row.get::<_, i64>(2)? + 1));
         }
         drop(rows);
+        for (seq, token) in &running {
+            lease.execute(params![seq, 1, token, now.as_micros(), until.as_micros()])?;
+        }
         commit.execute([])?;
         if running.is_empty() {
             break;

@@ -98,7 +98,7 @@ impl Read for SqliteReader {
             sql.push_str(&condition.replace('?', &format!("?{}", params.len())));
         }
         if filter.state.is_some_and(is_dead) {
-            sql.push_str(" AND state IN (6, 7, 8)");
+            sql.push_str(" AND state > 5");
         }
         sql.push_str(" ORDER BY seq DESC LIMIT ?2");
         let params: Vec<&dyn ToSql> = params.iter().map(AsRef::as_ref).collect();
@@ -211,7 +211,7 @@ impl Read for SqliteReader {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE run = ?1 AND state IN (0, 1, 2, 3, 4) AND cancel_requested = 0 ORDER BY seq LIMIT ?2"
+            " FROM jobs WHERE run = ?1 AND state < 5 AND cancel_requested = 0 ORDER BY seq LIMIT ?2"
         );
         self.select_jobs(sql, &[&key, &i64::try_from(max).unwrap_or(i64::MAX)])
     }

@@ -1,5 +1,6 @@
 -- Version 1. States: 0 scheduled, 1 blocked, 2 queued, 3 running, 4 retrying, 5 succeeded, 6 failed, 7 cancelled,
--- 8 expired. Times are microseconds since 1970 in UTC. Ids that are lower-case UUIDs are 16 bytes, others are text.
+-- 8 expired. Comparisons instead of lists keep the conditions of the indexes cheap: SQLite builds a table for each list of
+-- more than two. Times are microseconds since 1970 in UTC. Ids that are lower-case UUIDs are 16 bytes, others are text.
 
 -- Queues, tasks, steps and workers by a short key, each written once.
 CREATE TABLE names (key INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
@@ -38,10 +39,10 @@ CREATE UNIQUE INDEX jobs_id ON jobs (id);
 -- What a claim walks; the expiry is in it so that the walk does not touch the rows.
 CREATE INDEX jobs_ready ON jobs (queue, position, expires_at) WHERE state = 2;
 -- What time calls for.
-CREATE INDEX jobs_timers ON jobs (due_at) WHERE state IN (0, 1, 3, 4);
-CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE expires_at IS NOT NULL AND state IN (0, 1, 2);
+CREATE INDEX jobs_timers ON jobs (due_at) WHERE state < 5 AND state <> 2;
+CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE expires_at IS NOT NULL AND state < 3;
 -- Dead letters and their like. Succeeded jobs are found by id only.
-CREATE INDEX jobs_dead ON jobs (state) WHERE state IN (6, 7, 8);
+CREATE INDEX jobs_dead ON jobs (state) WHERE state > 5;
 -- The jobs of runs; -1 stands for no place in a list.
 CREATE UNIQUE INDEX jobs_steps ON jobs (run, step, step_index) WHERE run IS NOT NULL;
 
@@ -120,3 +121,5 @@ CREATE TABLE run_steps (
     version INTEGER NOT NULL,
     PRIMARY KEY (run, step)
 ) WITHOUT ROWID;
+-- What another process changed since a version; a run of many steps is never read as a whole for it.
+CREATE INDEX run_steps_version ON run_steps (run, version);

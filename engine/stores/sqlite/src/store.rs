@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -10,7 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use taskport_abstraction::backend::{JobFilter, Lease, QueueOrder, RunFilter};
 use taskport_abstraction::job::Progress;
 use taskport_abstraction::{
-    ContentType, Error, JobId, Payload, QueueName, Result, RunId, StepId, Timestamp, codes,
+    ContentType, Error, JobId, JobState, Payload, QueueName, Result, RunId, StepId, Timestamp, codes,
 };
 use taskport_engine::record::{
     JobRecord, KeyRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord,
@@ -212,10 +213,10 @@ impl Store for SqliteStore {
 
     fn next_due(&mut self) -> Result<Option<Timestamp>> {
         let sql = "SELECT min(moment) FROM ( \
-                   SELECT * FROM (SELECT due_at AS moment FROM jobs WHERE state IN (0, 1, 3, 4) AND due_at IS NOT NULL \
+                   SELECT * FROM (SELECT due_at AS moment FROM jobs WHERE state < 5 AND state <> 2 AND due_at IS NOT NULL \
                                   ORDER BY due_at LIMIT 1) \
                    UNION ALL SELECT * FROM (SELECT expires_at FROM jobs WHERE expires_at IS NOT NULL \
-                                            AND state IN (0, 1, 2) ORDER BY expires_at LIMIT 1) \
+                                            AND state < 3 ORDER BY expires_at LIMIT 1) \
                    UNION ALL SELECT * FROM (SELECT due_at FROM runs WHERE state = 3 AND due_at IS NOT NULL \
                                             ORDER BY due_at LIMIT 1) \
                    UNION ALL SELECT min(forget_at) FROM workers)";
@@ -317,17 +318,34 @@ impl Store for SqliteStore {
     fn claim(&mut self, grant: &Grant<'_>) -> Result<Vec<JobRecord>> {
         let queue = self.name_key(grant.queue.as_str())?;
         let worker = self.name_key(grant.worker)?;
-        let sql = concat!(
-            "UPDATE jobs SET state = 3, attempt = attempt + 1, token = token + 1, worker = ?1, started_at = ?2, \
-             due_at = ?3, progress = NULL, progress_message = NULL WHERE seq IN ( \
-             SELECT seq FROM jobs WHERE state = 2 AND queue = ?4 AND (expires_at IS NULL OR expires_at > ?2) \
-             ORDER BY position LIMIT ?5) RETURNING ",
-            job_columns!()
-        );
         let (now, until) = (grant.now.as_micros(), grant.until.as_micros());
         let max = i64::try_from(grant.max).unwrap_or(i64::MAX);
-        let mut jobs = self.rows.select_jobs(sql, &[&worker, &now, &until, &queue, &max])?;
-        jobs.sort_by_key(|job| job.position);
+        let sql = concat!(
+            "SELECT ",
+            job_columns!(),
+            " FROM jobs WHERE state = 2 AND queue = ?1 AND (expires_at IS NULL OR expires_at > ?2) \
+             ORDER BY position LIMIT ?3"
+        );
+        // A select and an update for each row cost less than one update that returns the rows, which SQLite collects in
+        // a table of its own first.
+        let mut jobs = self.rows.select_jobs(sql, &[&queue, &now, &max])?;
+        let sql = "UPDATE jobs SET state = 3, attempt = ?2, token = ?3, worker = ?4, started_at = ?5, due_at = ?6, \
+                   progress = NULL, progress_message = NULL WHERE seq = ?1";
+        let mut lease = self.connection().prepare_cached(sql).during("write")?;
+        let name: Arc<str> = grant.worker.into();
+        for job in &mut jobs {
+            job.state = JobState::Running;
+            job.attempt += 1;
+            job.token.0 += 1;
+            job.worker = Some(name.clone());
+            job.started_at = Some(grant.now);
+            job.due_at = Some(grant.until);
+            job.progress = None;
+            lease
+                .execute(params![job.seq, job.attempt, job.token.0 as i64, worker, now, until])
+                .during("write")?;
+        }
+        drop(lease);
         Ok(jobs)
     }
 
@@ -379,7 +397,7 @@ impl Store for SqliteStore {
     fn promote(&mut self, now: Timestamp, max: usize) -> Result<Vec<Promoted>> {
         let due: Vec<(i64, i64, i64)> = {
             let sql = "SELECT seq, queue, state FROM jobs \
-                       WHERE state IN (0, 1, 3, 4) AND state IN (0, 4) AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
+                       WHERE state < 5 AND state <> 2 AND state <> 3 AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
             let mut statement = self.connection().prepare_cached(sql).during("read")?;
             let params = [now.as_micros(), i64::try_from(max).unwrap_or(i64::MAX)];
             let rows = statement.query_map(params, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
@@ -402,7 +420,7 @@ impl Store for SqliteStore {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE state IN (0, 1, 3, 4) AND state = 3 AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2"
+            " FROM jobs WHERE state < 5 AND state <> 2 AND state = 3 AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2"
         );
         self.rows.select_jobs(sql, &[&now.as_micros(), &i64::try_from(max).unwrap_or(i64::MAX)])
     }
@@ -411,7 +429,7 @@ impl Store for SqliteStore {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE expires_at IS NOT NULL AND state IN (0, 1, 2) AND expires_at <= ?1 \
+            " FROM jobs WHERE expires_at IS NOT NULL AND state < 3 AND expires_at <= ?1 \
              ORDER BY expires_at, seq LIMIT ?2"
         );
         self.rows.select_jobs(sql, &[&now.as_micros(), &i64::try_from(max).unwrap_or(i64::MAX)])
@@ -432,7 +450,7 @@ impl Store for SqliteStore {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE state IN (0, 1, 3, 4) AND state <> 3 AND queue = ?1 ORDER BY due_at, seq LIMIT ?2"
+            " FROM jobs WHERE state < 5 AND state <> 2 AND state <> 3 AND queue = ?1 ORDER BY due_at, seq LIMIT ?2"
         );
         self.rows.select_jobs(sql, &[&queue, &max])
     }
@@ -445,7 +463,7 @@ impl Store for SqliteStore {
             QueueOrder::Fifo => "seq",
             QueueOrder::Lifo => "-seq",
         };
-        for waiting in ["state = 2", "state IN (0, 1, 3, 4) AND state <> 3"] {
+        for waiting in ["state = 2", "state < 5 AND state <> 2 AND state <> 3"] {
             let sql = format!("UPDATE jobs SET position = {position} WHERE {waiting} AND queue = ?1");
             self.execute(&sql, [queue])?;
         }
