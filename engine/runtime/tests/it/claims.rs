@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use taskport_abstraction::backend::Cancellation;
+use taskport_abstraction::backend::{Cancellation, WorkerLoad};
 use taskport_abstraction::options::Start;
 use taskport_abstraction::{Failure, FailureKind, JobId, JobState, Payload, codes};
 
@@ -29,6 +29,8 @@ async fn jobs_leased_for_a_dropped_claim_are_handed_back_without_an_attempt() {
     let (engine, thumb) = probed().await;
     let request = worker(&engine, "w", LEASE).await;
     let dropped = started(engine.claim(&request));
+    // An answer says that the claim, which came before, waits in the writer.
+    assert!(soon(engine.heartbeat("w".into(), WorkerLoad::default())).await.unwrap());
     // The claim is dropped while the commit that leases it the job is under way.
     thumb.hold();
     let busy = tokio::spawn({

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt};
 use taskport_abstraction::options::Start;
 use taskport_abstraction::{Certainty, JobId, JobState, codes};
+use tokio::time::Instant;
 
 use crate::probe::Trouble;
 use crate::support::{claim, job, probed, soon, started, state, submit, worker};
@@ -73,4 +74,21 @@ async fn time_driven_work_is_tried_again_after_a_failure() {
         }
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_store_that_keeps_failing_is_left_alone_longer_and_longer() {
+    let (engine, thumb) = probed().await;
+    let mut later = job("later");
+    later.options.start = Some(Start::In(Duration::from_millis(50)));
+    soon(engine.enqueue(vec![later])).await.remove(0).unwrap();
+    thumb.take_down();
+    let begins = async |begins| {
+        let thumb = thumb.clone();
+        soon(tokio::task::spawn_blocking(move || thumb.await_begins(begins))).await.unwrap();
+        Instant::now()
+    };
+    let (second, third, fourth) = (begins(2).await, begins(3).await, begins(4).await);
+    let (shorter, longer) = (third - second, fourth - third);
+    assert!(shorter > Duration::from_millis(100) && longer > shorter, "{shorter:?}, then {longer:?}");
 }

@@ -27,7 +27,9 @@ pub(crate) struct Thumb {
 
 #[derive(Debug, Default)]
 struct State {
+    begins: usize,
     commits: usize,
+    down: bool,
     held: bool,
     waiting: bool,
     next: Option<Trouble>,
@@ -60,6 +62,19 @@ impl Thumb {
         self.state.lock().unwrap().next = Some(trouble);
     }
 
+    /// Lets no transaction begin any more.
+    pub(crate) fn take_down(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.down = true;
+        state.begins = 0;
+    }
+
+    /// Blocks until so many transactions were to begin since the store was taken down.
+    pub(crate) fn await_begins(&self, begins: usize) {
+        let state = self.state.lock().unwrap();
+        drop(self.moved.wait_while(state, |state| state.begins < begins).unwrap());
+    }
+
     /// Keeps the next commit from returning until [`let_go`](Self::let_go).
     pub(crate) fn hold(&self) {
         self.state.lock().unwrap().held = true;
@@ -83,6 +98,13 @@ impl Thumb {
             state.next = None;
         }
         meets
+    }
+
+    fn is_down(&self) -> bool {
+        let mut state = self.state.lock().unwrap();
+        state.begins += 1;
+        self.moved.notify_all();
+        state.down
     }
 
     fn committing(&self) {
@@ -142,7 +164,7 @@ impl<S: Store> Store for Probe<S> {
     }
 
     fn begin(&mut self) -> Result<bool> {
-        if self.thumb.meets(Trouble::Begin) {
+        if self.thumb.is_down() || self.thumb.meets(Trouble::Begin) {
             return Err(failure());
         }
         self.inner.begin()
