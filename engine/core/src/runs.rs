@@ -330,7 +330,8 @@ pub(crate) fn on_steps_ended<S: Store>(tx: &mut Transaction<'_, S>, ended: Vec<S
                 };
                 Some(Event::JobEnded { step, index: ended.step.index, end })
             };
-            tx.proceed(*live, ends.into_iter().filter_map(event).collect())?;
+            let ends = ends.into_iter().filter_map(event);
+            tx.proceed(*live, ends.chain([Event::Advance]).collect())?;
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::template::{List, Template};
 use super::values::{Lookup, Trouble, Values};
 
-/// How many steps one event starts and jobs it submits at most; [`Run::has_more`] says that there are others.
+/// How many steps one [`Event::Advance`] starts and jobs it submits at most.
 pub const EFFECTS_MAX: usize = 1_024;
 /// How many jobs of one fan-out are open at once at most, whatever its concurrency.
 pub const FAN_OUT_OPEN_MAX: u32 = 1_024;
@@ -21,9 +21,10 @@ pub const FAN_OUT_OPEN_MAX: u32 = 1_024;
 /// What happened to a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Go on: the run has just started, or an event before had more to do than [`EFFECTS_MAX`] allows.
+    /// Start what may start, at most [`EFFECTS_MAX`]. Deliver it first, and then while [`Run::has_more`]; when several
+    /// jobs end together, once after all of them.
     Advance,
-    /// A job of a step ended for good. Deliver it once for each job.
+    /// A job of a step ended for good. Deliver it once for each job. What it makes ready waits for an advance.
     JobEnded {
         /// The step's place in the definition.
         step: usize,
@@ -247,7 +248,7 @@ impl Run {
             return Ok(effects);
         }
         match event {
-            Event::Advance => {}
+            Event::Advance => self.dispatch(values, &mut effects)?,
             Event::JobEnded { step, index, end } => self.job_ended(step, index, end, &mut effects),
             Event::Cancel if self.phase == Phase::Running => {
                 self.phase = Phase::Cancelling;
@@ -260,7 +261,6 @@ impl Run {
                 self.finish(Outcome::Failure(failure), &mut effects);
             }
         }
-        self.dispatch(values, &mut effects)?;
         self.conclude(values, &mut effects)?;
         Ok(effects)
     }

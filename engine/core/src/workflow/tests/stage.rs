@@ -95,7 +95,6 @@ impl Stage {
     }
 
     pub(super) fn advance(&mut self) {
-        self.apply(Event::Advance);
         while self.run.has_more() {
             self.apply(Event::Advance);
         }
