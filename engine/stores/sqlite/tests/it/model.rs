@@ -16,7 +16,7 @@ use crate::harness::{Harness, assert_account, failure, memory, new_job, sqlite};
 
 #[derive(Debug, Clone)]
 enum Command {
-    Submit(usize, JobOptions),
+    Submit(usize, Box<JobOptions>),
     Claim(Vec<usize>, usize),
     Settle(usize, Verdict),
     Extend(usize, Option<Progress>),
@@ -39,7 +39,8 @@ fn queue(n: usize) -> QueueName {
 
 fn id(n: usize) -> JobId {
     // Both forms of ids.
-    let text = if n % 2 == 0 { format!("0192f0c1-2345-7abc-8def-{n:012x}") } else { format!("job-{n}") };
+    let text =
+        if n.is_multiple_of(2) { format!("0192f0c1-2345-7abc-8def-{n:012x}") } else { format!("job-{n}") };
     text.parse().unwrap()
 }
 
@@ -104,7 +105,7 @@ fn any_command() -> impl Strategy<Value = Command> {
     let progress =
         proptest::option::of((0.0..1.0_f64).prop_map(|fraction| Progress::new(fraction, Some("at it"))));
     prop_oneof![
-        8 => (0..16_usize, any_options()).prop_map(|(id, options)| Command::Submit(id, options)),
+        8 => (0..16_usize, any_options()).prop_map(|(id, options)| Command::Submit(id, Box::new(options))),
         6 => (queues, 1..5_usize).prop_map(|(queues, max)| Command::Claim(queues, max)),
         6 => (0..100_usize, any_verdict()).prop_map(|(lease, verdict)| Command::Settle(lease, verdict)),
         1 => (0..100_usize, progress).prop_map(|(lease, progress)| Command::Extend(lease, progress)),
@@ -192,8 +193,8 @@ fn apply<S: Store>(
     let lease_for = Duration::from_secs(10);
     match command {
         Command::Submit(n, options) => {
-            let mut job = new_job(id(*n).as_str(), options.clone());
-            job.call.task = if n % 3 == 0 { "t" } else { "u" }.parse().unwrap();
+            let mut job = new_job(id(*n).as_str(), JobOptions::clone(options));
+            job.call.task = if n.is_multiple_of(3) { "t" } else { "u" }.parse().unwrap();
             format!("{:?}", tx.enqueue(vec![job]))
         }
         Command::Claim(queues, max) => {
