@@ -3,6 +3,8 @@
 mod builder;
 mod prepare;
 mod start_check;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +15,7 @@ use taskport_abstraction::backend::{Admin, Receipt, Submission};
 use taskport_abstraction::id::IdGenerator;
 use taskport_abstraction::options::TraceContext;
 use taskport_abstraction::{
-    Backend, BackendName, Clock, Error, IntoCall, JobId, JobRef, Result, TaskContext, codes,
+    Backend, BackendName, Certainty, Clock, Error, IntoCall, JobId, JobRef, Result, TaskContext, codes,
 };
 use taskport_registry::{Registry, RegistryBuilder};
 
@@ -69,10 +71,10 @@ pub(crate) struct Inner {
 }
 
 /// A connected backend, and what is done with what it cannot do.
-#[derive(Clone)]
 pub(crate) struct OpenBackend {
     pub(crate) backend: Arc<dyn Backend>,
     pub(crate) on_unsupported: OnUnsupported,
+    pub(crate) warned: prepare::Warned,
 }
 
 /// The attempt that submits, for the jobs it submits.
@@ -239,7 +241,7 @@ impl Taskport {
             match submission {
                 Ok(submission) => {
                     jobs.push(None);
-                    places.push(place);
+                    places.push((place, submission.id.clone()));
                     batch.push(submission);
                 }
                 Err(error) => jobs.push(Some(Err(error.in_backend(backend.name())))),
@@ -258,15 +260,23 @@ impl Taskport {
 async fn send_batch<T>(
     backend: &Arc<dyn Backend>,
     batch: Vec<Submission>,
-    places: Vec<usize>,
+    places: Vec<(usize, JobId)>,
     jobs: &mut [Option<Result<Job<T>>>],
 ) {
     let receipts = backend.submit(batch).await;
     debug_assert_eq!(receipts.len(), places.len(), "a backend answers each job of a batch");
-    for (place, receipt) in places.into_iter().zip(receipts) {
+    for ((place, id), receipt) in places.into_iter().zip(receipts) {
         let job = receipt.map(|Receipt { job, existing }| Job::submitted(backend.clone(), job.id, existing));
-        jobs[place] = Some(job.map_err(|error| error.in_backend(backend.name())));
+        jobs[place] = Some(job.map_err(|error| repeatable(error, &id).in_backend(backend.name())));
     }
+}
+
+/// Says by which id a submit that may have been applied can be repeated, since the caller may not have chosen it.
+fn repeatable(error: Error, id: &JobId) -> Error {
+    if error.certainty() == Certainty::MaybeApplied && error.remedy().is_none() {
+        return error.hint(format!("repeat it with the id `{id}`, and it stays one job"));
+    }
+    error
 }
 
 /// A backend that answers fewer jobs than it was given breaks its contract; the job may be there.

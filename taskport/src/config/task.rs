@@ -14,6 +14,7 @@ use super::units::{from_text, optional_duration, size};
 
 /// A task that needs no code.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(extend("unevaluatedProperties" = false))]
 pub struct TaskConfig {
     /// What its jobs ask for.
     #[serde(flatten)]

@@ -8,6 +8,7 @@ use taskport_abstraction::id::IdGenerator;
 use taskport_abstraction::{BackendName, Clock, Environment, Result, SystemClock};
 use taskport_registry::{Registry, RegistryBuilder};
 
+use super::prepare::Warned;
 use super::start_check::check_registry;
 use super::{Inner, OpenBackend, Taskport};
 use crate::backends;
@@ -114,7 +115,7 @@ async fn open_backend(
     let kind = backends::find(&config.kind)?;
     let options = config.revealed(&loaded.variables)?;
     let backend = (kind.open)(name.clone(), options, environment).await?;
-    Ok(OpenBackend { backend, on_unsupported: config.on_unsupported })
+    Ok(OpenBackend { backend, on_unsupported: config.on_unsupported, warned: Warned::default() })
 }
 
 /// Lets go of what was opened before a later step failed; that step's error is the one to report.

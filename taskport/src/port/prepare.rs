@@ -1,5 +1,7 @@
 //! From a call to a submission: everything that can be refused before any I/O.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use taskport_abstraction::backend::{Scope, Submission};
@@ -48,9 +50,9 @@ impl Taskport {
         let (id, call, asked) = call.into_raw()?;
         let definition = inner.registry.check_call(&call)?;
         let mut options = effective_options(definition, asked)?;
-        let on_unsupported = scopes.target.on_unsupported;
+        let (on_unsupported, warned) = (scopes.target.on_unsupported, &scopes.target.warned);
         let capability = scopes.capability(&call.task, options.queue.as_ref());
-        admit(definition, &mut options, capability, on_unsupported)?;
+        admit(definition, &mut options, capability, on_unsupported, warned)?;
         check_limits(&call, &options, capability, inner.clock.now())?;
         if let Some(parentage) = &self.parentage {
             inherit(parentage, &mut options, capability);
@@ -66,6 +68,7 @@ pub(super) fn admit(
     options: &mut JobOptions,
     capability: &Capability,
     on_unsupported: OnUnsupported,
+    warned: &Warned,
 ) -> Result<()> {
     while let Some(feature) = options.unsupported_by(capability) {
         let refused = match capability.require(feature, "submit") {
@@ -75,9 +78,22 @@ pub(super) fn admit(
         if on_unsupported == OnUnsupported::Error || !leave_out(options, feature) {
             return Err(refused);
         }
-        tracing::warn!(task = %task.name, option = feature.name(), "left out an option: {}", refused.message());
+        if warned.is_new(&task.name, feature) {
+            tracing::warn!(task = %task.name, option = feature.name(), "leaving out an option: {}", refused.message());
+        }
     }
     Ok(())
+}
+
+/// The options of tasks whose leaving out was logged, so that a busy task does not fill the log. Bounded by the
+/// registry: a task that is not in it is refused before.
+#[derive(Debug, Default)]
+pub(crate) struct Warned(Mutex<BTreeSet<(TaskName, Feature)>>);
+
+impl Warned {
+    fn is_new(&self, task: &TaskName, feature: Feature) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((task.clone(), feature))
+    }
 }
 
 /// Takes the option that needs `feature` out. Whether there is one.

@@ -5,7 +5,7 @@ use taskport_abstraction::{
 };
 use taskport_registry::Registry;
 
-use super::prepare::admit;
+use super::prepare::{Warned, admit};
 use crate::backends;
 use crate::config::{Loaded, OnUnsupported};
 
@@ -35,8 +35,10 @@ pub(super) fn check_registry(
     on_unsupported: OnUnsupported,
     capability: impl Fn(&TaskDefinition) -> Capability,
 ) -> Vec<Error> {
+    let warned = Warned::default();
     let tasks = registry.tasks().filter_map(|task| {
-        let refused = admit(task, &mut task.options.clone(), &capability(task), on_unsupported).err()?;
+        let refused =
+            admit(task, &mut task.options.clone(), &capability(task), on_unsupported, &warned).err()?;
         Some(named(&refused, &format!("task `{}`, declared at {}", task.name, task.location), name))
     });
     let workflows = registry.workflows().filter_map(|workflow| {
