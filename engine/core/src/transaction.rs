@@ -156,7 +156,7 @@ impl<'a, S: Store> Transaction<'a, S> {
         entry.exists = true;
         let counts = &mut entry.record.counts;
         match from {
-            Some(from) => *account(counts, from) -= jobs,
+            Some(from) => take_out(account(counts, from), jobs),
             None => counts.submitted += jobs,
         }
         *account(counts, to) += jobs;
@@ -167,8 +167,8 @@ impl<'a, S: Store> Transaction<'a, S> {
     pub(crate) fn uncount(&mut self, queue: &QueueName, state: JobState) -> Result<()> {
         let entry = self.queue(queue)?;
         entry.dirty = true;
-        entry.record.counts.submitted -= 1;
-        *account(&mut entry.record.counts, state) -= 1;
+        take_out(&mut entry.record.counts.submitted, 1);
+        take_out(account(&mut entry.record.counts, state), 1);
         Ok(())
     }
 
@@ -203,6 +203,13 @@ impl<S: Store> Drop for Transaction<'_, S> {
             self.engine.forget_all();
         }
     }
+}
+
+/// Takes jobs out of a number that holds them. Where somebody changed the rows by hand, an account that is off is better
+/// than a queue that stands still.
+fn take_out(number: &mut u64, jobs: u64) {
+    debug_assert!(*number >= jobs, "the account holds every job");
+    *number = number.saturating_sub(jobs);
 }
 
 /// The number of jobs in one state.

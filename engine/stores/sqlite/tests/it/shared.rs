@@ -10,7 +10,7 @@ use taskport_abstraction::{JobOptions, JobState, QueueName};
 use taskport_engine::{Claim, Engine, Store};
 use taskport_store_sqlite::{SqliteOptions, SqliteStore, Synchronous};
 
-use crate::harness::{Harness, LEASE, ack, assert_account, config, job_id, new_job, sqlite};
+use crate::harness::{Harness, LEASE, ack, assert_account, config, job_id, new_job, sqlite, start};
 
 fn second(h: &Harness<SqliteStore>) -> Engine<SqliteStore> {
     let options = SqliteOptions {
@@ -106,6 +106,33 @@ fn processes_share_the_jobs_of_a_file_and_none_runs_twice() {
     assert!(done.contains(&job_id("job-0")));
     let counts = h.queues()[0].counts;
     assert_eq!((counts.succeeded, counts.queued, counts.running), (JOBS as u64, 0, 0));
+}
+
+#[test]
+fn processes_that_make_a_file_at_the_same_time_share_it() {
+    for _ in 0..10 {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("jobs.db");
+        let gate = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            let open = |n: usize| {
+                let (path, gate) = (&path, &gate);
+                move || {
+                    gate.wait();
+                    let store = SqliteStore::open(path, SqliteOptions::default()).unwrap();
+                    let mut engine = Engine::open(store, config(), start()).unwrap();
+                    let mut tx = engine.begin(start()).unwrap();
+                    tx.enqueue(vec![new_job(&format!("job-{n}"), JobOptions::default())]).remove(0).unwrap();
+                    tx.commit().unwrap();
+                }
+            };
+            let threads: Vec<_> = (0..4).map(|n| scope.spawn(open(n))).collect();
+            threads.into_iter().for_each(|thread| thread.join().unwrap());
+        });
+        let store = SqliteStore::open(&path, SqliteOptions::default()).unwrap();
+        let engine = Engine::open(store, config(), start()).unwrap();
+        assert_eq!(engine.reader().unwrap().queues().unwrap()[0].counts.queued, 4);
+    }
 }
 
 #[test]
