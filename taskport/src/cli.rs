@@ -47,7 +47,7 @@ use crate::{Error, Result};
 
 /// Tasks and workflows on any task queue
 #[derive(Debug, Parser)]
-#[command(name = "taskport", version, infer_long_args = false, max_term_width = 100)]
+#[command(name = "taskport", version, max_term_width = 100)]
 struct Cli {
     #[command(flatten)]
     global: Global,

@@ -11,7 +11,8 @@ use super::report::Report;
 use super::session::Session;
 use super::table::{Facts, Table};
 use super::value;
-use crate::Result;
+use crate::abstraction::codes;
+use crate::{Error, Result};
 
 /// Look at the tasks and workflows this program knows.
 #[derive(Debug, Subcommand)]
@@ -81,9 +82,9 @@ fn show(session: &Session, name: &str) -> Result<Report> {
     let registry = session.registry()?;
     let definition = registry.task(name)?;
     let Manifest { tasks, .. } = registry.manifest();
-    let Some(task) = tasks.into_iter().find(|task| task.name == definition.name.as_str()) else {
-        return registry.task(name).and_then(|_| Report::new("", &()));
-    };
+    let task = tasks.into_iter().find(|task| task.name == name).ok_or_else(|| {
+        Error::new(&codes::INTERNAL, "show", format!("the manifest lacks the task `{name}`"))
+    })?;
     Report::new(describe(&task, &definition.location.to_string()), &task)
 }
 

@@ -13,7 +13,7 @@ use crate::abstraction::backend::Backend;
 use crate::abstraction::job::Outcome;
 use crate::abstraction::options::{OnConflict, Unique};
 use crate::abstraction::typed::CallParts;
-use crate::abstraction::{Backoff, QueueName, TaskName, Timestamp, WithOptions, codes};
+use crate::abstraction::{Backoff, QueueName, RetryPolicy, TaskName, Timestamp, WithOptions, codes};
 use crate::{Call, Error, JobId, JobRef, Result};
 
 /// Submit a call of a task.
@@ -133,7 +133,7 @@ fn on_conflict(text: &str) -> Result<OnConflict, String> {
 }
 
 impl Options {
-    fn apply(self, mut call: Call) -> Call {
+    fn apply(self, mut call: Call, declared: Option<RetryPolicy>) -> Call {
         macro_rules! set {
             ($($field:ident => $method:ident),+ $(,)?) => {
                 $(if let Some(value) = self.$field { call = call.$method(value); })+
@@ -146,7 +146,9 @@ impl Options {
         }
         call = call.with(|options| options.queue = self.queue);
         if let Some(age_max) = self.retry_age_max {
-            call = call.with(|options| options.retry.get_or_insert_default().age_max = Some(age_max));
+            call = call.with(|options| {
+                options.retry.get_or_insert_with(|| declared.unwrap_or_default()).age_max = Some(age_max);
+            });
         }
         if let Some(key) = self.idempotency_key {
             call = call.unique(key, self.unique, self.on_conflict);
@@ -170,8 +172,8 @@ pub(super) async fn run(session: &Session, submit: Submit) -> Result<Report> {
     let port = session.port().await?;
     // Known here, so that a call that sets one part of a declared policy keeps the others.
     let declared = port.registry().task(submit.task.as_str())?.options.retry.clone();
-    let parts = CallParts::of_declared(declared);
-    let call: Call = submit.options.apply(Call::with_parts(submit.task, Ok(arguments), parts));
+    let parts = CallParts::of_declared(declared.clone());
+    let call: Call = submit.options.apply(Call::with_parts(submit.task, Ok(arguments), parts), declared);
     let job = port.submit(call).await?;
     let (place, existing) = (job.job_ref(), job.existing());
     if !submit.wait {

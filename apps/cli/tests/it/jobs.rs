@@ -98,6 +98,14 @@ fn every_job_option_reaches_the_job() {
 }
 
 #[test]
+fn a_job_that_sets_one_part_of_its_retries_keeps_the_declared_others() {
+    let sandbox = Sandbox::with_tasks();
+    sandbox.submit(&["fail", "--id", "one", "--retry-age-max", "1h"]);
+    let retry = &sandbox.json(&["job", "get", "one"])["options"]["retry"];
+    assert_eq!((&retry["attempts_max"], &retry["age_max"]), (&json!(1), &json!("1h")));
+}
+
+#[test]
 fn options_the_backend_cannot_honour_are_refused() {
     let sandbox = Sandbox::with_tasks();
     for option in [

@@ -1,4 +1,6 @@
 //! The built binary, as a user runs it.
+#![cfg(test)]
+#![expect(clippy::disallowed_methods, reason = "waits for other processes end at a deadline of real time")]
 
 mod configuration;
 #[cfg(feature = "demo")]
