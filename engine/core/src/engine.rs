@@ -140,6 +140,21 @@ impl<S: Store> Engine<S> {
         Ok(moment)
     }
 
+    /// Whether any of the queues has a job to hand out. Takes no lock, so that a worker who finds nothing is in nobody's
+    /// way; ask [`changed_elsewhere`](Self::changed_elsewhere) first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn has_ready(&mut self, queues: &[QueueName]) -> Result<bool> {
+        for queue in queues {
+            let record = &self.queue(queue)?.record;
+            if record.counts.queued > 0 && !record.paused {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Sees to it that `tick` looks at `moment`.
     pub(crate) fn wake_at(&mut self, moment: Timestamp) {
         if let Timer::At(known) = &mut self.timer {
