@@ -75,7 +75,7 @@ impl<S: Store> Writer<S> {
                 }
             }
             let foreign = self.look_elsewhere();
-            let waited_for = newcomers || (foreign && !self.claimers.is_empty());
+            let waited_for = (newcomers || foreign) && self.finds_work();
             if waited_for || !requests.is_empty() || self.is_due() {
                 self.group(requests);
             } else if foreign {
@@ -132,6 +132,15 @@ impl<S: Store> Writer<S> {
             self.shared.changed_elsewhere();
         }
         changed
+    }
+
+    /// Whether a worker that waits would get a job. Looking takes no lock, so that many idle processes on one file are
+    /// not in the way of the one that works.
+    fn finds_work(&mut self) -> bool {
+        self.claimers.retain(|claimer| !claimer.reply.is_closed());
+        let Self { claimers, engine, .. } = self;
+        // What goes wrong here goes wrong in the transaction too, which tells the worker.
+        claimers.iter().any(|claimer| engine.has_ready(&claimer.request.queues).unwrap_or(true))
     }
 
     /// Runs everything that waits in one transaction, then answers.

@@ -69,6 +69,18 @@ async fn a_worker_that_gave_up_waiting_takes_no_job_from_others() {
 }
 
 #[tokio::test]
+async fn a_worker_that_finds_nothing_begins_no_transaction() {
+    let (engine, thumb) = probed().await;
+    let request = worker(&engine, "w", LEASE).await;
+    let before = thumb.commits();
+    let idle: Vec<_> = (0..10).map(|_| started(engine.claim(&request))).collect();
+    // An answer says that the claims, which came before, wait in the writer.
+    assert!(soon(engine.heartbeat("w".into(), WorkerLoad::default())).await.unwrap());
+    assert_eq!(thumb.commits() - before, 1);
+    drop(idle);
+}
+
+#[tokio::test]
 async fn a_lapsed_lease_is_rescued_by_the_clock_and_its_late_ack_refused() {
     let clock = HandClock::new();
     let engine = memory_at(clock.clone()).await;
