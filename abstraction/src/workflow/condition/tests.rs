@@ -137,6 +137,20 @@ fn hostile_conditions_are_refused_before_they_cost_anything() {
 }
 
 #[test]
+fn whatever_is_written_is_read_or_refused() {
+    let whole = r#"has(input.a) && (steps.s.output.n >= 0x1F || 'é\u00e9'.contains("x")) ? [1.5e3, -2][0] : {'k': !true}"#;
+    let places: Vec<usize> = whole.char_indices().map(|(place, _)| place).collect();
+    for place in &places {
+        let _ = Condition::parse(&whole[*place..]);
+        let _ = Condition::parse(&whole[..*place]);
+        for other in ["", "'", "\\", "(", ".", "0x", "1e", "é", "r'", "!", "-", "in", "//"] {
+            let _ = Condition::parse(&format!("{}{other}{}", &whole[..*place], &whole[*place..]));
+        }
+    }
+    assert!(Condition::parse(whole).is_ok());
+}
+
+#[test]
 fn each_fact_is_asked_for_once() {
     let condition =
         Condition::parse("input.a == 1 && input.a != 2 && steps.s.output.b && steps.s.state != ''").unwrap();
