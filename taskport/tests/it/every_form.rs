@@ -19,7 +19,9 @@ pub(crate) mod inner {
 
     /// Is called from elsewhere.
     #[task(name = "inner.visible")]
-    pub(crate) fn visible(_words: Vec<String>) {}
+    pub(crate) fn visible(words: Vec<String>) {
+        drop(words);
+    }
 }
 
 #[task(name = "forms.quiet")]
