@@ -7,8 +7,7 @@
 //! ```
 //!
 //! A *lane* polls an attempt once in place, which is all that a plain function or a short future needs, and gives it a
-//! task of its own only when it has to wait: that more than halves the cost of a job that does nothing, against a task
-//! for every job. There are as many lanes as the runtime has threads, so a handler that hogs its thread holds up one lane
+//! task of its own only when it has to wait: a job that never waits then costs about half of one that has a task. There are as many lanes as the runtime has threads, so a handler that hogs its thread holds up one lane
 //! and no neighbor. While one batch settles, the next runs: two settlers take turns.
 
 mod backoff;
