@@ -135,3 +135,21 @@ async fn a_handle_within_an_attempt_names_its_job_as_the_parent() {
     assert!(port.backend("main").unwrap().capabilities(Default::default()).supports(Feature::Parent));
     worker.stop().await;
 }
+
+#[tokio::test]
+async fn an_isolated_task_needs_the_child_hook_before_the_worker_takes_anything() {
+    #[task(isolated)]
+    fn crunch() -> TaskResult<u32> {
+        Ok(1)
+    }
+
+    let place = Place::new();
+    let registry = tasks().task(crunch::definition());
+    let port = Taskport::builder().config(place.config_with("")).registry(registry).open().await.unwrap();
+    let job = port.submit(add(1, 1)).await.unwrap();
+    let controller = taskport::ShutdownController::new();
+    let error = port.worker().run_until(controller.handle()).await.unwrap_err();
+    assert_eq!(error.code(), &codes::ISOLATION);
+    assert!(error.to_string().contains("crunch"), "{error}");
+    assert_eq!(job.status().await.unwrap().state, JobState::Queued);
+}
