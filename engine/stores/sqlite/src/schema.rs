@@ -18,6 +18,12 @@ const MIGRATIONS: [&str; VERSION as usize] = [include_str!("schema.sql")];
 /// # Errors
 /// `STORE_FOREIGN`, `STORE_NEWER`; those of reading it.
 pub(crate) fn identify(connection: &Connection) -> Result<i64> {
+    // One snapshot: between two of the questions another process could make the file ours.
+    let tx = connection.unchecked_transaction().during("open")?;
+    identify_within(&tx)
+}
+
+fn identify_within(connection: &Connection) -> Result<i64> {
     let owner = pragma(connection, "application_id")?;
     let version = pragma(connection, "user_version")?;
     let objects: i64 =
@@ -46,7 +52,7 @@ pub(crate) fn migrate(connection: &mut Connection) -> Result<()> {
     }
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).during("open")?;
     // Another process may have been faster.
-    let version = identify(&tx)?;
+    let version = identify_within(&tx)?;
     for step in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
         tx.execute_batch(step).during("open")?;
     }

@@ -52,9 +52,15 @@ impl SqliteStore {
         let path = path.into();
         create_private(&path)?;
         let mut connection = connect(&path, &options)?;
-        schema::identify(&connection)?;
-        enter_wal_mode(&connection)?;
-        schema::migrate(&mut connection)?;
+        // Where several processes make one file at once, SQLite does not always wait by itself.
+        let mut waited = Duration::ZERO;
+        while let Err(error) = prepare(&mut connection) {
+            if *error.code() != codes::STORE_BUSY || waited >= options.busy_timeout {
+                return Err(error);
+            }
+            std::thread::sleep(BUSY_PAUSE);
+            waited += BUSY_PAUSE;
+        }
         let wake = Wake::open(&path)?;
         let checkpoints = Checkpoints::start(&path, &options)?;
         // From here on `begin` does the waiting.
@@ -137,6 +143,13 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
         connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(())).during("open")?;
     }
     Ok(connection)
+}
+
+/// Makes sure that the file is ours, in WAL mode and of this program's schema.
+fn prepare(connection: &mut Connection) -> Result<()> {
+    schema::identify(connection)?;
+    enter_wal_mode(connection)?;
+    schema::migrate(connection)
 }
 
 fn enter_wal_mode(connection: &Connection) -> Result<()> {
