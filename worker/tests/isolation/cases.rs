@@ -146,7 +146,7 @@ pub(crate) fn a_panic_in_a_child_says_where_and_leaves_it_alive() {
 pub(crate) fn an_endless_loop_is_killed_at_its_hard_limit_with_all_it_started() {
     block_on(async {
         let executor = executor(options());
-        let limit = JobOptions { timeout_hard: Some(Duration::from_millis(900)), ..JobOptions::default() };
+        let limit = JobOptions { timeout_hard: Some(Duration::from_millis(2_500)), ..JobOptions::default() };
         let (attempt, control) = attempt("spin", "[[],{}]", limit);
         let running = tokio::spawn(executor.execute(attempt));
         let processes = spinning(&control).await;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::time::Duration;
 
 use taskport_abstraction::backend::Verdict;
 use taskport_abstraction::context::StopReason;
@@ -249,22 +248,27 @@ async fn a_hard_limit_asked_for_a_thread_that_cannot_be_left_is_rejected() {
     assert!(matches!(executor.execute(attempt).await, Verdict::Reject(_)));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_thread_left_behind_keeps_its_slot_and_is_counted() {
-    let (release, released) = sync_channel::<()>(0);
+    let (release, released) = sync_channel::<()>(1);
     let released = std::sync::Mutex::new(released);
+    let begun = Arc::new(tokio::sync::Notify::new());
+    let begins = begun.clone();
     let mut stuck = sync_task("stuck", Execution::Blocking, move |_, _| {
+        begins.notify_one();
         released.lock().unwrap().recv()?;
         Ok(null())
     });
     stuck.detach_on_timeout = true;
-    stuck.options.timeout_hard = Some(Duration::from_millis(20));
+    stuck.options.timeout_hard = Some(SECOND);
     let quick = sync_task("quick", Execution::Blocking, |_, _| Ok(null()));
     let options = ExecutorOptions { blocking_threads_max: 1, ..ExecutorOptions::default() };
     let executor = executor_with([stuck, quick], options).unwrap();
 
-    let verdict = executor.execute(attempt("stuck").0).await;
-    assert_eq!(kind(&verdict), Some(FailureKind::TimedOut));
+    let running = tokio::spawn(executor.execute(attempt("stuck").0));
+    begun.notified().await;
+    tokio::time::advance(2 * SECOND).await;
+    assert_eq!(kind(&running.await.unwrap()), Some(FailureKind::TimedOut));
     assert_eq!(executor.detached(), 1);
     let mut waits = executor.execute(attempt("quick").0);
     assert!(futures_util::poll!(&mut waits).is_pending());
