@@ -59,7 +59,7 @@ async fn survive_with(
     let mut kills = 0;
     let follow = async |run: &Run| follow(run, crew, seed, &mut kills, progress).await;
     let ran = run::carry_out(port, input, stop, follow).await?;
-    let repeats = account::repeats(port.admin()?, &ran.status).await?;
+    let repeats = account::repeats(port.admin()?).await?;
     Ok(Survived { ran, kills, repeats })
 }
 

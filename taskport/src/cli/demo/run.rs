@@ -19,8 +19,6 @@ pub(super) struct Ran {
     pub(super) account: Account,
     /// How long it took, from the start to the last outcome.
     pub(super) took: Duration,
-    /// Where it stood in the end.
-    pub(super) status: RunStatus,
 }
 
 /// Starts the pipeline, has `follow` see it to its end, and closes its account. Where it cannot be followed to its
@@ -47,7 +45,7 @@ pub(super) async fn carry_out(
     let account = Account::between(before, account::counts(admin).await?);
     output::<Value>(&status)?;
     account.check(account::jobs_of(&status))?;
-    Ok(Ran { account, took, status })
+    Ok(Ran { account, took })
 }
 
 /// How much of the files has been analyzed: how many have ended, of how many where that is known.
