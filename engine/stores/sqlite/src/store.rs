@@ -62,7 +62,7 @@ impl SqliteStore {
             waited += BUSY_PAUSE;
         }
         let wake = Wake::open(&path)?;
-        let checkpoints = Checkpoints::start(&path, &options)?;
+        let checkpoints = Checkpoints::start(&connection, &path, &options)?;
         // From here on `begin` does the waiting.
         connection.busy_timeout(Duration::ZERO).during("open")?;
         let data_version = data_version(&connection)?;
@@ -133,7 +133,7 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
         "PRAGMA synchronous = {}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {}; \
          PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA trusted_schema = OFF;",
         options.synchronous.as_str(),
-        options.wal_bytes_soft,
+        options.wal_bytes_max,
     );
     connection.execute_batch(&settings).during("open")?;
     if let Some(bytes) = options.file_bytes_max {
