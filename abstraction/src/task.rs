@@ -136,7 +136,7 @@ pub type TaskResult<T, E = TaskError> = std::result::Result<T, E>;
 /// How a handler says that its attempt failed.
 ///
 /// `?` turns any error, `anyhow` errors and strings into [`TaskError::Error`], which the task's policy retries. It is
-/// itself no `std::error::Error`, so that it is not mixed with [`Error`](crate::Error).
+/// itself no `std::error::Error`, so that it is not mixed with [`Error`].
 #[derive(Debug)]
 pub enum TaskError {
     /// Try again, after `after` where given, else by the policy.

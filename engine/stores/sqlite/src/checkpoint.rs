@@ -1,7 +1,9 @@
-//! Checkpoints: a thread moves the log into the database, so that the writer seldom has to.
+//! Checkpoints: a thread moves most of the log into the database, and the writer the rest, so that the log begins anew.
 
 use std::cell::Cell;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -12,8 +14,8 @@ use crate::error::InStore;
 use crate::options::SqliteOptions;
 use crate::store::connect;
 
-/// How much the log grows between two requests for a checkpoint.
-const STEP_BYTES: u64 = 4 << 20;
+/// How much the log grows between two checkpoints while a reader keeps it from beginning anew.
+const STEP_BYTES: u64 = 16 << 20;
 
 thread_local! {
     /// How many pages the log had after the last commit of this thread. SQLite's hook can carry no state of its own.
@@ -31,6 +33,8 @@ pub(crate) struct Checkpoints {
     max: u64,
     asked_at: u64,
     requests: Option<SyncSender<()>>,
+    /// Set by the thread when it has done what was asked.
+    finished: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -44,9 +48,11 @@ impl Checkpoints {
         }));
         let connection = connect(database, options)?;
         let (requests, wanted) = sync_channel(1);
+        let finished = Arc::new(AtomicBool::new(false));
+        let says_finished = finished.clone();
         let thread = std::thread::Builder::new()
             .name("taskport-checkpoint".to_owned())
-            .spawn(move || serve(&connection, &wanted))
+            .spawn(move || serve(&connection, &wanted, &says_finished))
             .map_err(|source| {
                 Error::new(&codes::STORE_OPEN, "open", "no thread for checkpoints").caused_by(source)
             })?;
@@ -56,6 +62,7 @@ impl Checkpoints {
             max: options.wal_bytes_max,
             asked_at: 0,
             requests: Some(requests),
+            finished,
             thread: Some(thread),
         })
     }
@@ -67,11 +74,11 @@ impl Checkpoints {
             // The log began anew.
             self.asked_at = 0;
         }
-        if bytes > self.max {
-            // The commit stands. A disk that fails here fails the next statement too, which says so.
-            if let Err(error) = checkpoint(writer, "RESTART") {
-                tracing::warn!(%error, bytes, "the log is over its limit and cannot be checkpointed");
-            }
+        if self.finished.swap(false, Ordering::AcqRel) {
+            // Only what was committed in the meantime is left. Once it is moved too, the next commit begins anew.
+            report(checkpoint(writer, "PASSIVE"));
+        } else if bytes > self.max {
+            report(checkpoint(writer, "RESTART"));
         } else if bytes > self.soft
             && bytes >= self.asked_at + STEP_BYTES
             && let Some(requests) = &self.requests
@@ -94,12 +101,17 @@ impl Drop for Checkpoints {
     }
 }
 
-fn serve(connection: &Connection, wanted: &Receiver<()>) {
+fn serve(connection: &Connection, wanted: &Receiver<()>, finished: &AtomicBool) {
     while wanted.recv().is_ok() {
-        // What fails here fails again in the writer's own checkpoint, which says so.
-        if let Err(error) = checkpoint(connection, "PASSIVE") {
-            tracing::debug!(%error, "a checkpoint failed");
-        }
+        report(checkpoint(connection, "PASSIVE"));
+        finished.store(true, Ordering::Release);
+    }
+}
+
+/// A commit stands whatever becomes of a checkpoint. A disk that fails one fails the next statement too, which says so.
+fn report(done: rusqlite::Result<()>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "the log could not be checkpointed");
     }
 }
 
