@@ -162,7 +162,11 @@ impl WorkerBuilder {
     fn executor(&self) -> Result<TaskExecutor> {
         let profiles =
             self.config.profiles.iter().map(|(name, profile)| worker_profile(name, profile)).collect();
-        TaskExecutor::new(self.port.registry(), ExecutorOptions { profiles, ..ExecutorOptions::default() })
+        let defaults = ExecutorOptions::default();
+        // Every slot may be taken by a blocking task.
+        let blocking_threads_max = defaults.blocking_threads_max.max(self.config.concurrency);
+        let options = ExecutorOptions { profiles, blocking_threads_max, ..defaults };
+        TaskExecutor::new(self.port.registry(), options)
     }
 }
 

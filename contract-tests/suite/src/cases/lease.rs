@@ -41,6 +41,21 @@ fn release(f: &Fixture) {
     std::fs::write(f.path("release"), "").unwrap();
 }
 
+/// A process that is stopped inside a write of its own may hold the backend's lock; then it goes on and is stopped again.
+async fn pause_between_commits(f: &Fixture, process: &WorkerProcess) {
+    eventually("the backend takes a job beside the stopped process", async || {
+        process.pause();
+        match f.try_submit(echo("probe").queue("probe")).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                process.resume();
+                Err(error.to_string())
+            }
+        }
+    })
+    .await;
+}
+
 async fn a_job_is_given_to_one_worker_at_a_time(f: Fixture) {
     let workers = [f.worker(2), f.worker(2), f.worker(2)];
     let id = f.submit(gated("g", 1)).await;
@@ -111,7 +126,7 @@ async fn a_paused_worker_s_late_outcome_is_refused(f: Fixture) {
     let id = f.submit(held(&f, "k")).await;
     let sleeper = WorkerProcess::start(&f);
     until_ledger(&f, 1).await;
-    sleeper.pause();
+    pause_between_commits(&f, &sleeper).await;
     let _second = WorkerProcess::start(&f);
     until_ledger(&f, 2).await;
     release(&f);
