@@ -7,3 +7,8 @@
 //!
 //! The guide below is compiled and run with the tests of this crate.
 #![doc = include_str!("../../docs/guides/getting-started.md")]
+
+/// The readme's first task compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
