@@ -59,7 +59,7 @@ impl WorkerBuilder {
 
     /// Sets how many jobs may wait in the worker beyond those that run.
     pub fn prefetch(mut self, jobs: usize) -> Self {
-        self.config.prefetch = Some(jobs);
+        self.config.prefetch = jobs;
         self
     }
 
@@ -130,7 +130,7 @@ impl WorkerBuilder {
             queues,
             tasks: runnable.map(|task| task.name.clone()).collect(),
             concurrency: config.concurrency,
-            prefetch: config.prefetch.unwrap_or(config.concurrency),
+            prefetch: config.prefetch,
             lease_for: config.lease,
             grace: config.grace,
         })

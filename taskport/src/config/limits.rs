@@ -55,7 +55,7 @@ fn check_worker(worker: &WorkerConfig) -> Result<(), Problem> {
         Err(Problem::value(&["worker", key], format!("is {value}, not within {min} to {max}")))
     };
     within("concurrency", worker.concurrency, 1, CONCURRENCY_MAX)?;
-    within("prefetch", worker.prefetch.unwrap_or(0), 0, PREFETCH_MAX)?;
+    within("prefetch", worker.prefetch, 0, PREFETCH_MAX)?;
     if !(Duration::from_secs(1)..=DAY).contains(&worker.lease) {
         return Err(Problem::value(&["worker", "lease"], "is not within 1s to 1d"));
     }

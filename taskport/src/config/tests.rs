@@ -36,7 +36,7 @@ fn later_layers_win_and_every_value_knows_its_origin() {
     ]);
     let loaded = Loader::new().text(text).variables(environment).load().unwrap();
     let worker = &loaded.config.worker;
-    assert_eq!((worker.concurrency, worker.prefetch, worker.grace.as_secs()), (200, Some(3), 6));
+    assert_eq!((worker.concurrency, worker.prefetch, worker.grace.as_secs()), (200, 3, 6));
 
     let entries = loaded.entries();
     let shown = |key: &str| {

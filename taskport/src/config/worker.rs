@@ -22,11 +22,11 @@ pub struct WorkerConfig {
     /// How many attempts run at once. From 1 to 10000, default 16. Since v0.1.
     #[schemars(range(min = 1, max = 10_000))]
     pub concurrency: usize,
-    /// How many jobs may wait in the worker beyond those that run. From 0 to 100000; default: as many as
-    /// `concurrency`. More saves round trips; the jobs of a worker that dies wait for their lease to lapse. Since v0.1.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// How many jobs a worker may hold beyond those that run. From 0 to 100000, default 0. More saves round trips for
+    /// many short jobs. A job that is held counts as running: other workers, a pause of its queue and its expiry no
+    /// longer reach it. Since v0.1.
     #[schemars(range(max = 100_000))]
-    pub prefetch: Option<usize>,
+    pub prefetch: usize,
     /// How long a job stays with a worker that gives no sign of life. A duration from `1s` to `1d`, default `30s`.
     /// Shorter runs the jobs of a dead worker again sooner; too short runs jobs twice on a busy machine. Since v0.1.
     #[serde(with = "duration")]
@@ -49,7 +49,7 @@ impl Default for WorkerConfig {
             name: None,
             queues: None,
             concurrency: 16,
-            prefetch: None,
+            prefetch: 0,
             lease: Duration::from_secs(30),
             grace: Duration::from_secs(30),
             profiles: BTreeMap::new(),

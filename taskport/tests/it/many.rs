@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use taskport::abstraction::codes;
 use taskport::prelude::*;
-use taskport::{Call, wait_all_timeout};
+use taskport::{Call, JobState, wait_all_timeout};
 
-use crate::kit::{Place, add, fail, start};
+use crate::kit::{PATIENCE, Place, add, eventually, fail, start, until_stopped};
 
 #[tokio::test]
 async fn each_call_of_a_batch_has_its_own_answer_in_order() {
@@ -47,6 +47,18 @@ async fn a_thousand_results_come_in_the_order_of_the_jobs() {
         assert_eq!(result.unwrap(), 2 * n);
     }
     assert_eq!(worker.stop().await.succeeded, 1_000);
+}
+
+#[tokio::test]
+async fn a_busy_worker_holds_nothing_that_an_idle_one_could_run() {
+    let place = Place::new();
+    let port = place.open().await;
+    let _busy = start(port.worker().concurrency(1));
+    let first = port.submit(until_stopped()).await.unwrap();
+    eventually(async || first.status().await.unwrap().state, |state| *state == JobState::Running).await;
+    let second = port.submit(add(1, 1)).await.unwrap();
+    let _idle = start(port.worker().concurrency(1));
+    assert_eq!(second.result_timeout(PATIENCE).await.unwrap(), 2);
 }
 
 #[tokio::test]
