@@ -12,7 +12,7 @@ use taskport_abstraction::{Error, Result, codes};
 
 use crate::error::InStore;
 use crate::options::SqliteOptions;
-use crate::store::connect;
+use crate::store::{READER_CACHE_KIB, connect};
 
 /// How much the log grows between two checkpoints while a reader keeps it from beginning anew.
 const STEP_BYTES: u64 = 16 << 20;
@@ -46,7 +46,7 @@ impl Checkpoints {
             LOG_PAGES.set(u64::try_from(pages).unwrap_or(0));
             Ok(())
         }));
-        let connection = connect(database, options)?;
+        let connection = connect(database, options, READER_CACHE_KIB)?;
         let (requests, wanted) = sync_channel(1);
         let finished = Arc::new(AtomicBool::new(false));
         let says_finished = finished.clone();

@@ -51,7 +51,7 @@ impl SqliteStore {
     pub fn open(path: impl Into<PathBuf>, options: SqliteOptions) -> Result<Self> {
         let path = path.into();
         create_private(&path)?;
-        let mut connection = connect(&path, &options)?;
+        let mut connection = connect(&path, &options, WRITER_CACHE_KIB)?;
         // Where several processes make one file at once, SQLite does not always wait by itself.
         let mut waited = Duration::ZERO;
         while let Err(error) = prepare(&mut connection) {
@@ -121,8 +121,12 @@ fn create_private(path: &Path) -> Result<()> {
     }
 }
 
+/// The pages a connection keeps in memory, in KiB. Only the writer comes back to its pages again and again.
+const WRITER_CACHE_KIB: u32 = 16 << 10;
+pub(crate) const READER_CACHE_KIB: u32 = 2 << 10;
+
 /// A connection to an existing file, with everything set that a connection has to set for itself.
-pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection> {
+pub(crate) fn connect(path: &Path, options: &SqliteOptions, cache_kib: u32) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).during("open")?;
     connection.busy_timeout(options.busy_timeout).during("open")?;
@@ -131,7 +135,7 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions) -> Result<Connection
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).during("open")?;
     let settings = format!(
         "PRAGMA synchronous = {}; PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {}; \
-         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16384; PRAGMA trusted_schema = OFF;",
+         PRAGMA temp_store = MEMORY; PRAGMA cache_size = -{cache_kib}; PRAGMA trusted_schema = OFF;",
         options.synchronous.as_str(),
         options.wal_bytes_max,
     );
@@ -173,7 +177,7 @@ impl Store for SqliteStore {
     type Reader = SqliteReader;
 
     fn reader(&self) -> Result<SqliteReader> {
-        let connection = connect(&self.path, &self.options)?;
+        let connection = connect(&self.path, &self.options, READER_CACHE_KIB)?;
         connection.execute_batch("PRAGMA query_only = ON").during("open")?;
         Ok(SqliteReader::new(connection))
     }
