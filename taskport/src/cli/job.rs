@@ -1,6 +1,7 @@
 //! `job`: one job, or some, wherever they live.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -16,7 +17,7 @@ use crate::abstraction::backend::{Backend, Cancellation, JobFilter};
 use crate::abstraction::id::BackendName;
 use crate::abstraction::job::{JobState, JobStatus, Outcome};
 use crate::abstraction::{QueueName, RunId, TaskName, codes};
-use crate::{Error, Result};
+use crate::{Error, JobId, Result};
 
 /// Look at jobs, wait for them, cancel them, run them again.
 #[derive(Debug, Subcommand)]
@@ -148,9 +149,9 @@ async fn wait(session: &Session, jobs: &Jobs, timeout: Option<Duration>) -> Resu
         .iter()
         .flat_map(|(backend, ids)| ids.iter().map(|id| format!("{}:{id}", backend.name())))
         .collect();
-    let mut outcomes = futures_util::stream::select_all(groups.into_iter().map(|(backend, ids)| {
+    let mut outcomes = futures_util::stream::select_all(groups.iter().map(|(backend, ids)| {
         let name = backend.name().clone();
-        backend.wait(ids).map(move |(id, outcome)| (name.clone(), id, outcome)).boxed()
+        backend.wait(ids.clone()).map(move |(id, outcome)| (name.clone(), id, outcome)).boxed()
     }));
     let deadline = timeout.map(|timeout| tokio::time::Instant::now() + timeout);
     let (mut done, mut text, mut failure) = (Vec::new(), String::new(), None);
@@ -160,8 +161,14 @@ async fn wait(session: &Session, jobs: &Jobs, timeout: Option<Duration>) -> Resu
             None => Ok(outcomes.next().await),
         };
         let Ok(next) = next else {
+            let limit = timeout.unwrap_or_default();
+            for (job, state) in states_of(&groups, &open).await {
+                let word = state.map_or("unknown", JobState::as_str);
+                text.push_str(&format!("{job}  {word}\n"));
+                done.push(wire::Done::open(job.clone(), state, &no_outcome(&job, limit)));
+            }
             let open: Vec<&str> = open.iter().map(String::as_str).collect();
-            failure.get_or_insert(no_outcome(&open.join("`, `"), timeout.unwrap_or_default()));
+            failure.get_or_insert(no_outcome(&open.join("`, `"), limit));
             break;
         };
         let Some((backend, id, outcome)) = next else { break };
@@ -174,6 +181,7 @@ async fn wait(session: &Session, jobs: &Jobs, timeout: Option<Duration>) -> Resu
                 done.push(wire::Done {
                     job: job.clone(),
                     done: Some(state.as_str()),
+                    state: None,
                     problem: None,
                     outcome: wire::Ending::new(Some(&outcome)),
                 });
@@ -188,6 +196,27 @@ async fn wait(session: &Session, jobs: &Jobs, timeout: Option<Duration>) -> Resu
         }
     }
     Ok(Report::new(text, &wire::Several { jobs: done })?.failed(failure))
+}
+
+/// Where the `open` ones of these jobs stand.
+async fn states_of(
+    groups: &[(Arc<dyn Backend>, Vec<JobId>)],
+    open: &BTreeSet<String>,
+) -> Vec<(String, Option<JobState>)> {
+    let mut states = Vec::new();
+    for (backend, ids) in groups {
+        let jobs = ids.iter().map(|id| format!("{}:{id}", backend.name()));
+        states.extend(jobs.zip(state_now(&**backend, ids).await).filter(|(job, _)| open.contains(job)));
+    }
+    states
+}
+
+/// The state of each job, where the backend can tell.
+pub(super) async fn state_now(backend: &dyn Backend, ids: &[JobId]) -> Vec<Option<JobState>> {
+    match backend.get(ids).await {
+        Ok(found) => found.into_iter().map(|status| status.map(|status| status.state)).collect(),
+        Err(_) => vec![None; ids.len()],
+    }
 }
 
 /// The wait was given up.
@@ -253,7 +282,7 @@ pub(super) async fn requeue(session: &Session, jobs: &Jobs) -> Result<Report> {
 pub(super) async fn each(
     session: &Session,
     jobs: &Jobs,
-    act: impl AsyncFn(&dyn Backend, &[crate::JobId]) -> Vec<Result<&'static str>>,
+    act: impl AsyncFn(&dyn Backend, &[JobId]) -> Vec<Result<&'static str>>,
 ) -> Result<Report> {
     let (mut done, mut text, mut failure) = (Vec::new(), String::new(), None);
     for (backend, ids) in session.locate_all(&jobs.jobs).await? {

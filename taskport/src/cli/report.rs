@@ -17,6 +17,7 @@ pub(crate) struct Report {
     text: String,
     document: String,
     failure: Option<Error>,
+    done: Option<String>,
 }
 
 impl Report {
@@ -25,12 +26,18 @@ impl Report {
         let document = serde_json::to_string(document).map_err(|source| {
             Error::new(&codes::INTERNAL, "print", "the answer has no JSON form").caused_by(source)
         })?;
-        Ok(Self { text: text.to_string(), document, failure: None })
+        Ok(Self { text: text.to_string(), document, failure: None, done: None })
     }
 
     /// Says that the command was carried out and fell short: the answer is printed, and then the error.
     pub(crate) fn failed(mut self, failure: impl Into<Option<Error>>) -> Self {
         self.failure = failure.into();
+        self
+    }
+
+    /// Names what was done, such as "job `main:x` was submitted", for those who cannot be given the answer itself.
+    pub(crate) fn having(mut self, done: impl Into<String>) -> Self {
+        self.done = Some(done.into());
         self
     }
 }
@@ -46,10 +53,10 @@ pub(crate) enum Format {
 
 /// Prints the answer to standard output and the error to standard error.
 pub(crate) fn conclude(answer: Result<Report>, format: Format, terminal: Terminal) -> ExitCode {
-    let (printed, failure) = match answer {
+    let (printed, failure, done) = match answer {
         Ok(report) => {
             let text = if format == Format::Json { report.document } else { report.text };
-            (print(&text), report.failure)
+            (print(&text), report.failure, report.done)
         }
         Err(error) => {
             let printed = match format {
@@ -58,14 +65,16 @@ pub(crate) fn conclude(answer: Result<Report>, format: Format, terminal: Termina
                     .and_then(|text| print(&text)),
                 Format::Text => Ok(()),
             };
-            (printed, Some(error))
+            (printed, Some(error), None)
         }
     };
     if let Some(error) = &failure {
         terminal.error(error);
     }
     let unprinted = printed.err().map(|source| {
-        Error::new(&codes::FILE_IO, "print", "standard output cannot be written").caused_by(source)
+        let unwritable = "standard output cannot be written";
+        let message = done.map_or_else(|| unwritable.to_owned(), |done| format!("{done}, but {unwritable}"));
+        Error::new(&codes::FILE_IO, "print", message).caused_by(source)
     });
     if let Some(error) = &unprinted {
         terminal.error(error);

@@ -75,7 +75,7 @@ fn started(port: &Taskport, run: &crate::Run) -> Result<Report> {
         backend: &'a str,
     }
     let (run, backend) = (run.id().as_str(), port.default_name().as_str());
-    Report::new(run, &Started { run, backend })
+    Ok(Report::new(run, &Started { run, backend })?.having(format!("run `{run}` was started")))
 }
 
 async fn follow(session: &Session, run: &crate::Run) -> Result<RunStatus> {

@@ -1,16 +1,17 @@
 //! `submit`: one call of a task.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt;
 
-use super::job::{ended_badly, no_outcome, state_of};
+use super::job::{ended_badly, no_outcome, state_now, state_of};
 use super::report::Report;
 use super::session::Session;
 use super::{value, wire};
 use crate::abstraction::backend::Backend;
-use crate::abstraction::job::Outcome;
+use crate::abstraction::job::{JobState, Outcome};
 use crate::abstraction::options::{OnConflict, Unique};
 use crate::abstraction::typed::CallParts;
 use crate::abstraction::{Backoff, QueueName, RetryPolicy, TaskName, Timestamp, WithOptions, codes};
@@ -52,13 +53,13 @@ struct Options {
     #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
     /// Start no earlier than so long from now, such as 5m
-    #[arg(long, value_name = "DURATION", value_parser = value::duration, conflicts_with = "at")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = value::duration, conflicts_with = "at")]
     delay: Option<Duration>,
     /// Start no earlier than at this moment, such as 2026-01-31T09:30:00Z
     #[arg(long, value_name = "TIME", value_parser = str::parse::<Timestamp>)]
     at: Option<Timestamp>,
     /// Give the job up where it has not started so long from now
-    #[arg(long, value_name = "DURATION", value_parser = value::duration, conflicts_with = "expires_at")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = value::duration, conflicts_with = "expires_at")]
     expires_in: Option<Duration>,
     /// Give the job up where it has not started at this moment
     #[arg(long, value_name = "TIME", value_parser = str::parse::<Timestamp>)]
@@ -177,32 +178,52 @@ pub(super) async fn run(session: &Session, submit: Submit) -> Result<Report> {
     let job = port.submit(call).await?;
     let (place, existing) = (job.job_ref(), job.existing());
     if !submit.wait {
-        return Report::new(&place, &submitted(&place, existing, None));
+        return answer(&place, &place, &submitted(&place, existing));
     }
+    // Said before the wait, so that whoever is interrupted in it knows what to look for.
+    session.terminal.line(format_args!("submitted {place}"));
     let backend = session.backend_named(&place.backend).await?;
     remark_on_workers(session, &*backend, &place).await;
     let outcome = match outcome_within(&*backend, &place, submit.timeout).await {
         Ok(outcome) => outcome,
         // The job was taken: whoever gives up the wait is told where to find it.
-        Err(error) => return Ok(Report::new(&place, &submitted(&place, existing, None))?.failed(error)),
+        Err(error) => {
+            let state = state_now(&*backend, std::slice::from_ref(&place.id)).await.pop().flatten();
+            let document = wire::Submitted {
+                state: state.map(JobState::as_str),
+                problem: Some(wire::Problem::new(&error)),
+                ..submitted(&place, existing)
+            };
+            return Ok(answer(&place, &place, &document)?.failed(error));
+        }
     };
-    let document = submitted(&place, existing, Some(&outcome));
+    let document = wire::Submitted {
+        state: Some(state_of(&outcome).as_str()),
+        outcome: wire::Ending::new(Some(&outcome)),
+        ..submitted(&place, existing)
+    };
     match outcome {
-        Outcome::Success(result) => Report::new(wire::Body::new(&result).text(), &document),
+        Outcome::Success(result) => answer(&place, wire::Body::new(&result).text(), &document),
         Outcome::Failure(failure) => {
-            Ok(Report::new("", &document)?.failed(ended_badly(&place.to_string(), failure)))
+            Ok(answer(&place, "", &document)?.failed(ended_badly(&place.to_string(), failure)))
         }
     }
 }
 
-fn submitted(place: &JobRef, existing: bool, outcome: Option<&Outcome>) -> wire::Submitted {
+/// An answer that names the job even where it cannot be written.
+fn answer(job: &JobRef, text: impl Display, document: &wire::Submitted) -> Result<Report> {
+    Ok(Report::new(text, document)?.having(format!("job `{job}` was submitted")))
+}
+
+fn submitted(place: &JobRef, existing: bool) -> wire::Submitted {
     wire::Submitted {
         job: place.to_string(),
         id: place.id.to_string(),
         backend: place.backend.to_string(),
         existing,
-        state: outcome.map(|outcome| state_of(outcome).as_str()),
-        outcome: wire::Ending::new(outcome),
+        state: None,
+        problem: None,
+        outcome: wire::Ending::default(),
     }
 }
 

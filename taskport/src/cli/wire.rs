@@ -11,7 +11,7 @@ use crate::abstraction::backend::{
 };
 use crate::abstraction::capability::{Capability, Feature, Limit, Support};
 use crate::abstraction::id::BackendName;
-use crate::abstraction::job::{Failure, JobStatus, Outcome};
+use crate::abstraction::job::{Failure, JobState, JobStatus, Outcome};
 use crate::abstraction::options::{OnConflict, Start, Unique};
 use crate::abstraction::retry::RetryPolicy;
 use crate::abstraction::text::format_duration;
@@ -325,6 +325,8 @@ pub(super) struct Submitted {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) state: Option<&'static str>,
     #[serde(flatten)]
+    pub(super) problem: Option<Problem>,
+    #[serde(flatten)]
     pub(super) outcome: Ending,
 }
 
@@ -335,6 +337,9 @@ pub(super) struct Done {
     /// One word for what happened, absent where it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) done: Option<&'static str>,
+    /// Where it stands, where it was waited for in vain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) state: Option<&'static str>,
     #[serde(flatten)]
     pub(super) problem: Option<Problem>,
     #[serde(flatten)]
@@ -344,12 +349,17 @@ pub(super) struct Done {
 impl Done {
     /// It was done, as `word` says.
     pub(super) fn well(job: String, word: &'static str) -> Self {
-        Self { job, done: Some(word), problem: None, outcome: Ending::default() }
+        Self { job, done: Some(word), state: None, problem: None, outcome: Ending::default() }
     }
 
     /// It was not done.
     pub(super) fn failed(job: String, error: &Error) -> Self {
-        Self { job, done: None, problem: Some(Problem::new(error)), outcome: Ending::default() }
+        Self { job, done: None, state: None, problem: Some(Problem::new(error)), outcome: Ending::default() }
+    }
+
+    /// It is in `state` still, and the wait for it was given up.
+    pub(super) fn open(job: String, state: Option<JobState>, error: &Error) -> Self {
+        Self { state: state.map(JobState::as_str), ..Self::failed(job, error) }
     }
 }
 

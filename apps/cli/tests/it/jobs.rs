@@ -169,11 +169,19 @@ fn a_wait_without_a_worker_ends_at_its_limit_and_says_so() {
     assert_eq!((ran.code, ran.stdout.as_str()), (1, "main:slow\n"));
     assert_eq!(
         ran.stderr,
-        "note: no live worker serves the queue `default`; start one with `taskport worker`\n\
+        "submitted main:slow\n\
+         note: no live worker serves the queue `default`; start one with `taskport worker`\n\
          error: wait: job `main:slow` has not ended within 100ms [E-012]\n\n\
          hint: it goes on; `taskport job get` shows where it stands\n"
     );
-    assert_eq!(sandbox.run(&["job", "wait", "slow", "--timeout", "50ms"]).code, 1);
+    let answer = sandbox.json(&["submit", "echo", "--id", "slow", "--wait", "--timeout", "50ms"]);
+    assert_eq!((&answer["job"], &answer["state"]), (&json!("main:slow"), &json!("queued")), "{answer}");
+    assert_eq!(answer["error"]["code"], "E-012", "{answer}");
+    let waited = sandbox.run(&["job", "wait", "slow", "--timeout", "50ms"]);
+    assert_eq!((waited.code, waited.stdout.as_str()), (1, "main:slow  queued\n"));
+    let open = &sandbox.json(&["job", "wait", "slow", "--timeout", "50ms"])["jobs"];
+    assert_eq!((&open[0]["job"], &open[0]["state"]), (&json!("main:slow"), &json!("queued")), "{open}");
+    assert_eq!((&open[0]["error"]["code"], &open[1]), (&json!("E-012"), &Value::Null), "{open}");
     assert_eq!(sandbox.json(&["job", "get", "slow"])["state"], "queued");
 }
 
@@ -279,6 +287,19 @@ fn queues_are_listed_accounted_for_paused_and_purged_with_consent() {
         1,
         "error: find queue: there is no queue `defult` [E-035]\n\nhint: did you mean `default`?\n",
     );
+}
+
+#[test]
+fn a_submit_whose_answer_cannot_be_written_names_its_job() {
+    let sandbox = Sandbox::with_tasks();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let output =
+        sandbox.command(&["submit", "echo", "--id", "kept"]).stdout(full).stderr(Stdio::piped()).output();
+    let ran = sandbox.ran(output.unwrap());
+    assert_eq!(ran.code, 1);
+    let named = "error: print: job `main:kept` was submitted, but standard output cannot be written: ";
+    assert!(ran.stderr.starts_with(named), "{}", ran.stderr);
+    assert_eq!(sandbox.json(&["job", "get", "kept"])["state"], "queued");
 }
 
 #[test]
