@@ -1,9 +1,13 @@
 //! Values given on the command line: JSON, names with JSON, files, durations, names.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
 use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::usage::misuse;
@@ -13,9 +17,21 @@ use crate::{Error, Result};
 /// The largest value that is read from a file or from standard input.
 const BYTES_MAX: u64 = 64 << 20;
 
+/// The longest duration, 100 years: what is longer ends at no moment that can be written down, and is a slip.
+const DURATION_MAX: Duration = Duration::from_secs(36_525 * 86_400);
+
 /// Reads a duration such as `30s`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    text::parse_duration(text)
+    match text::parse_duration(text) {
+        Ok(period) if period > DURATION_MAX => Err(format!("`{text}` is longer than 100 years")),
+        Err(malformed) => match text.trim_start().strip_prefix('-') {
+            Some(positive) if text::parse_duration(positive).is_ok() => {
+                Err(format!("`{text}` is below zero; durations are not negative"))
+            }
+            _ => Err(malformed),
+        },
+        read => read,
+    }
 }
 
 /// Reads a name or id by its rule.
@@ -36,10 +52,15 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
 
 /// The value of an option that takes JSON: the text itself, `@FILE`, or `@-` for standard input.
 pub(super) fn json(option: &'static str, text: &str) -> Result<Value> {
-    let text = match text.strip_prefix('@') {
-        Some(path) => &read(path)?,
-        None => text,
-    };
+    parsed(option, &source(text)?)
+}
+
+/// The text itself, or what `@FILE` or `@-` stands for.
+fn source(text: &str) -> Result<Cow<'_, str>> {
+    text.strip_prefix('@').map_or(Ok(Cow::Borrowed(text)), |path| read(path).map(Cow::Owned))
+}
+
+fn parsed<'a, T: Deserialize<'a>>(option: &str, text: &'a str) -> Result<T> {
     serde_json::from_str(text)
         .map_err(|source| misuse(format!("the value of `{option}` is no JSON")).caused_by(source))
 }
@@ -47,23 +68,63 @@ pub(super) fn json(option: &'static str, text: &str) -> Result<Value> {
 /// The arguments of a call: one JSON document for all, or one text for each.
 pub(super) fn arguments(document: Option<&str>, each: &[String]) -> Result<Payload> {
     let builder = ArgumentsBuilder::default();
-    let builder = match document.map(|text| json("--args", text)).transpose()? {
-        Some(Value::Object(named)) => {
+    let Some(document) = document.map(source).transpose()? else {
+        different(each.iter().filter_map(|text| Some(named(text)?.0)))?;
+        let builder = each.iter().enumerate().try_fold(builder, |builder, (at, text)| match named(text) {
+            Some((name, value)) => builder.named(name, &argument(value, || format!("`{name}`"))?),
+            None => builder.positional(&argument(text, || (at + 1).to_string())?),
+        })?;
+        return Ok(builder.finish());
+    };
+    let builder = match parsed("--args", &document)? {
+        Value::Object(named) => {
+            let Names(names) = parsed("--args", &document)?;
+            different(names.iter().map(String::as_str))?;
             named.iter().try_fold(builder, |builder, (name, value)| builder.named(name, value))?
         }
-        Some(Value::Array(positional)) => {
-            positional.iter().try_fold(builder, ArgumentsBuilder::positional)?
-        }
-        Some(_) => {
+        Value::Array(positional) => positional.iter().try_fold(builder, ArgumentsBuilder::positional)?,
+        _ => {
             return Err(misuse("the value of `--args` is neither an object nor a list")
                 .hint("an object gives arguments by name, a list by position"));
         }
-        None => each.iter().enumerate().try_fold(builder, |builder, (at, text)| match named(text) {
-            Some((name, value)) => builder.named(name, &argument(value, || format!("`{name}`"))?),
-            None => builder.positional(&argument(text, || (at + 1).to_string())?),
-        })?,
     };
     Ok(builder.finish())
+}
+
+/// Refuses a name that is given twice, of which only one value could be kept.
+fn different<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    match names.find(|name| !seen.insert(*name)) {
+        Some(twice) => {
+            Err(misuse(format!("argument `{twice}` is given more than once")).hint("give each argument once"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The names of an object as they are written, since a [`Value`] keeps each only once.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfObject;
+        impl<'de> Visitor<'de> for OfObject {
+            type Value = Names;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Names, M::Error> {
+                let mut names = Vec::new();
+                while let Some((name, IgnoredAny)) = map.next_entry()? {
+                    names.push(name);
+                }
+                Ok(Names(names))
+            }
+        }
+        deserializer.deserialize_map(OfObject)
+    }
 }
 
 /// `NAME=VALUE`, where the name is one a parameter may have.
@@ -141,6 +202,24 @@ mod tests {
         check(&["a=b=c", "--x=1"], r#"[["--x=1"],{"a":"b=c"}]"#);
         check(&["url=https://host/?q=1"], r#"[[],{"url":"https://host/?q=1"}]"#);
         assert_eq!(arguments(None, &[r#"x={"a":"#.to_owned()]).unwrap_err().code(), &codes::USAGE);
+    }
+
+    #[test]
+    fn an_argument_given_twice_is_refused_by_name() {
+        for error in [
+            arguments(None, &["a=1".to_owned(), "b=1".to_owned(), "a=2".to_owned()]).unwrap_err(),
+            arguments(Some(r#"{"a":1,"b":{"a":1},"a":2}"#), &[]).unwrap_err(),
+        ] {
+            assert_eq!(error.message(), "argument `a` is given more than once");
+        }
+        assert!(arguments(Some(r#"{"a":{"x":1},"b":{"x":1}}"#), &[]).is_ok());
+    }
+
+    #[test]
+    fn durations_have_a_limit_and_are_never_negative() {
+        assert_eq!(duration("36525d"), Ok(DURATION_MAX));
+        assert_eq!(duration("36526d"), Err("`36526d` is longer than 100 years".to_owned()));
+        assert!(duration("-5s").unwrap_err().ends_with("durations are not negative"));
     }
 
     #[test]

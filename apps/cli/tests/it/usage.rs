@@ -78,6 +78,11 @@ fn values_of_the_wrong_form_are_refused_by_name() {
     wrong(&["submit", "echo", "--queue", "a b"], "`a b` is not a queue name");
     wrong(&["submit", "echo", "--backoff", "cubic"], "is not a backoff such as fixed(5s)");
     wrong(&["submit", "echo", "--args", "{"], "the value of `--args` is no JSON");
+    wrong(&["submit", "echo", "n=1", "n=2"], "argument `n` is given more than once [E-036]");
+    wrong(&["submit", "echo", "--args", r#"{"n":1,"n":2}"#], "argument `n` is given more than once [E-036]");
+    wrong(&["submit", "echo", "--delay", "40000d"], "`40000d` is longer than 100 years");
+    wrong(&["submit", "echo", "--expires-in", "40000d"], "`40000d` is longer than 100 years");
+    wrong(&["submit", "echo", "--expires-in", "-5s"], "`-5s` is below zero; durations are not negative");
     wrong(&["submit", "echo", "x={\"a\":"], "argument `x` begins as JSON and is none");
     wrong(&["job", "list", "--state", "done"], "`done` is not a job state");
     wrong(&["submit", "echo", "--trace", "00-1-2-3"], "the trace context is no W3C traceparent");
