@@ -3,6 +3,7 @@
 mod adapters;
 mod arrows;
 mod errors;
+mod features;
 mod specs;
 mod text;
 
@@ -15,6 +16,7 @@ pub(crate) fn run() -> Result<Verdict> {
     findings.extend(arrows::check()?);
     findings.extend(adapters::check()?);
     findings.extend(errors::check()?);
+    findings.extend(features::check()?);
     findings.extend(specs::check()?);
     findings.extend(text::check()?);
     findings.extend(generate::check()?);
