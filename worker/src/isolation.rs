@@ -7,6 +7,7 @@
 
 mod child;
 mod pool;
+mod private_dir;
 mod process;
 mod protocol;
 

@@ -1,10 +1,8 @@
 //! The parent's side: a bounded pool of warm children, and one attempt in one of them.
 
 use std::ffi::OsString;
-use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +18,7 @@ use tokio::process::Command;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
+use super::private_dir::PrivateDir;
 use super::process::{Group, Usage};
 use super::protocol::{Answer, Ask, BODY_BYTES_MAX, Framed, FromChild, Start, ToChild, VERSION};
 use super::{child, is_hooked};
@@ -119,7 +118,7 @@ impl ChildPool {
     }
 
     async fn start(&self) -> io::Result<Process> {
-        let path = self.sockets.0.join(self.started.fetch_add(1, Ordering::Relaxed).to_string());
+        let path = self.sockets.path().join(self.started.fetch_add(1, Ordering::Relaxed).to_string());
         let listener = UnixListener::bind(&path)?;
         let mut handle = Command::new(&self.program)
             .args(&self.arguments)
@@ -323,33 +322,4 @@ fn out_of_memory(held: u64, limit: u64) -> TaskError {
         mebi(limit)
     );
     TaskError::Error(Failure::new(FailureKind::OutOfMemory, message))
-}
-
-/// A directory that only this user can enter, removed when this is dropped.
-#[derive(Debug)]
-struct PrivateDir(PathBuf);
-
-impl PrivateDir {
-    fn new(parent: &Path) -> io::Result<Self> {
-        let mut builder = DirBuilder::new();
-        builder.mode(0o700);
-        let mut number = 0_u32;
-        loop {
-            // Making a directory is atomic, so a name that another made first is never used.
-            let path = parent.join(format!("taskport-{}-{number}", std::process::id()));
-            match builder.create(&path) {
-                Ok(()) => return Ok(Self(path)),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1_000 => number += 1,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-}
-
-impl Drop for PrivateDir {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::debug!(%error, "the directory for sockets cannot be removed");
-        }
-    }
 }
