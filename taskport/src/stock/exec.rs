@@ -1,4 +1,6 @@
-//! A command: arguments in, output out, and never a process left behind.
+//! A command: arguments in, output out, and never a process left behind, also where its worker is killed.
+
+mod watchdog;
 
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use taskport_abstraction::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
+use self::watchdog::Watchdog;
 use super::{document, malformed};
 use crate::config::{CommandLine, ExecAction, OutputFormat, Variables};
 
@@ -67,8 +70,12 @@ struct Output {
 impl Exec {
     async fn attempt(&self, ctx: &TaskContext, payload: &Payload) -> TaskResult<Payload> {
         let input = document(payload)?;
+        let mut watchdog = Watchdog::start().map_err(|source| self.unwatched(&source))?;
         let mut child = self.spawn(ctx)?;
         let mut group = Group::of(&child);
+        if let Some(pid) = group.0 {
+            watchdog.watch(pid).map_err(|source| self.unwatched(&source))?;
+        }
         let ended = tokio::select! {
             ended = self.converse(&mut child, &group, input) => ended,
             reason = ctx.cancelled() => {
@@ -80,6 +87,7 @@ impl Exec {
         };
         let output = ended?;
         group.disarm();
+        watchdog.stand_down().await;
         if output.status.success() { self.result(output.stdout) } else { Err(self.failed(&output)) }
     }
 
@@ -104,7 +112,7 @@ impl Exec {
                 std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied => {
                     TaskError::fatal(message)
                 }
-                _ => TaskError::from(message),
+                _ => error(message),
             }
         })
     }
@@ -148,7 +156,7 @@ impl Exec {
         match self.action.output {
             OutputFormat::Json => match serde_json::from_slice::<serde::de::IgnoredAny>(&stdout) {
                 Ok(_) => Ok(Payload::json(stdout)),
-                Err(source) => Err(format!("the output of `{}` is no JSON: {source}", self.program).into()),
+                Err(source) => Err(error(format!("the output of `{}` is no JSON: {source}", self.program))),
             },
             OutputFormat::Text => {
                 if stdout.last() == Some(&b'\n') {
@@ -174,6 +182,10 @@ impl Exec {
         TaskError::Error(Failure::new(FailureKind::Error, message).of_type("exec").with_traceback(stderr))
     }
 
+    fn unwatched(&self, source: &std::io::Error) -> TaskError {
+        error(format!("the watchdog of `{}` cannot be started: {source}", self.program))
+    }
+
     fn stopped(&self, reason: StopReason) -> TaskError {
         let (kind, why) = match reason {
             StopReason::Cancelled => (FailureKind::Cancelled, "the job was cancelled"),
@@ -183,6 +195,10 @@ impl Exec {
         };
         TaskError::Error(Failure::new(kind, format!("`{}` was stopped: {why}", self.program)))
     }
+}
+
+fn error(message: String) -> TaskError {
+    TaskError::Error(Failure::new(FailureKind::Error, message).of_type("exec"))
 }
 
 /// Reads at most `max` bytes; more is an error.

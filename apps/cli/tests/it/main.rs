@@ -5,6 +5,7 @@
 mod configuration;
 #[cfg(feature = "demo")]
 mod demo;
+mod exec_orphans;
 mod jobs;
 mod sandbox;
 mod store;

@@ -37,6 +37,7 @@ async fn output_declared_as_json_is_the_result_as_it_is() {
     assert_eq!(result.bytes, "[1,2.50]");
     let error = run(json!({"command": ["echo", "no json"], "output": "json"}), "[[],{}]").await.unwrap_err();
     assert!(error.failure().message.starts_with("the output of `echo` is no JSON"), "{error:?}");
+    assert_eq!(error.failure().type_name, "exec");
 }
 
 #[tokio::test]
