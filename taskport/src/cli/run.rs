@@ -11,6 +11,7 @@ use taskport_worker::{ShutdownController, shutdown};
 use super::progress::RunProgress;
 use super::report::Report;
 use super::session::Session;
+use super::worker::farewell;
 use super::{value, wire};
 use crate::abstraction::backend::{RunStatus, WorkerReport};
 use crate::abstraction::job::Outcome;
@@ -93,12 +94,14 @@ async fn follow_working(
     worker: impl Future<Output = Result<WorkerReport>>,
 ) -> Result<RunStatus> {
     let mut worker = std::pin::pin!(worker);
+    let grace = session.loaded()?.config.worker.grace;
     tokio::select! {
         status = follow(session, run) => {
             controller.drain();
             worker.await?;
             status
         }
+        never = farewell(session, controller, grace) => match never {},
         stopped = &mut worker => {
             stopped?;
             let message = format!("the wait for run `{}` was interrupted", run.id());

@@ -1,16 +1,19 @@
 //! `worker`: runs jobs until it is told to stop.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use taskport_worker::{ShutdownController, shutdown};
 
 use super::report::Report;
 use super::session::Session;
 use super::value;
 use crate::Result;
 use crate::abstraction::QueueName;
-use crate::abstraction::backend::WorkerReport;
+use crate::abstraction::backend::{Phase, Shutdown, WorkerReport};
+use crate::abstraction::text::format_duration;
 
 /// Run jobs until SIGTERM or Ctrl-C: then finish what runs and hand back the rest; a second signal hands back at once.
 #[derive(Debug, Args)]
@@ -46,6 +49,20 @@ impl From<WorkerReport> for Worked {
     }
 }
 
+/// Says that the first signal was taken, since what runs may take its time to end; then waits for ever.
+pub(super) async fn farewell(
+    session: &Session,
+    controller: &ShutdownController,
+    grace: Duration,
+) -> Infallible {
+    controller.reached(Phase::Draining).await;
+    session.terminal.note(format_args!(
+        "finishing what runs, for up to {}; a second signal hands it back at once",
+        format_duration(grace)
+    ));
+    std::future::pending().await
+}
+
 pub(super) async fn run(session: &Session, options: Worker) -> Result<Report> {
     let port = session.port().await?;
     if !port.registry().tasks().any(|task| task.handler.is_some()) {
@@ -61,10 +78,12 @@ pub(super) async fn run(session: &Session, options: Worker) -> Result<Report> {
     if let Some(name) = options.name {
         worker = worker.name(name);
     }
-    if let Some(grace) = options.grace {
-        worker = worker.grace(grace);
-    }
-    let worked = Worked::from(worker.run().await?);
+    let grace = options.grace.unwrap_or(session.loaded()?.config.worker.grace);
+    let controller = shutdown::signals()?;
+    let worked = tokio::select! {
+        report = worker.grace(grace).run_until(controller.handle()) => Worked::from(report?),
+        never = farewell(session, &controller, grace) => match never {},
+    };
     let Worked { succeeded, failed, cancelled, released, refused } = worked;
     let text = format!(
         "{succeeded} succeeded, {failed} failed, {cancelled} cancelled, {released} handed back, {refused} refused"

@@ -123,7 +123,12 @@ impl Sandbox {
 
     /// Starts a worker in the background.
     pub(crate) fn worker(&self, arguments: &[&str]) -> Worker {
-        let mut command = self.command(&[&["worker", "--json"], arguments].concat());
+        self.start(&[&["worker", "--json"], arguments].concat())
+    }
+
+    /// Starts the binary in the background.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Worker {
+        let mut command = self.command(arguments);
         Worker(Some(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
     }
 

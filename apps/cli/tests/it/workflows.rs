@@ -1,5 +1,6 @@
 //! Workflows from files, run, drawn and cancelled.
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::sandbox::{Sandbox, TASKS};
@@ -128,4 +129,23 @@ fn a_workflow_is_drawn_from_its_file() {
     assert_eq!(sandbox.json(&["runs", "graph", "flows/pipeline.yaml"])["edges"], json!([["each", "all"]]));
     assert!(!sandbox.exists("taskport.db"));
     assert_eq!(sandbox.run(&["runs", "graph", "nothing"]).code, 2);
+}
+
+#[test]
+fn a_signal_to_a_run_is_answered_at_once_and_a_second_one_ends_the_wait() {
+    let sandbox = Sandbox::empty();
+    sandbox.write(
+        "taskport.toml",
+        "[worker]\ngrace = \"1h\"\n[tasks.hang]\nkind = \"exec\"\nshell = true\n\
+         command = \"touch started; exec sleep 1000\"\n",
+    );
+    sandbox.write("hang.yaml", "name: hang\nsteps:\n  - {id: one, task: hang}\n");
+    let mut run = sandbox.start(&["run", "hang.yaml"]);
+    sandbox.appears("started");
+    run.signal(Signal::INT);
+    run.signal(Signal::TERM);
+    let (status, _, stderr) = run.wait();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("note: finishing what runs, for up to 1h; a second signal hands"), "{stderr}");
+    assert!(stderr.contains("was interrupted [E-012]"), "{stderr}");
 }
