@@ -1,5 +1,7 @@
 //! `doctor`: what only this machine can tell.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -200,9 +202,26 @@ fn database(findings: &mut Findings, check: &str, path: &Path) {
         findings.failed(check, format!("{file} cannot be read and written"), "give this user the file");
         return;
     }
-    let state = if path.exists() { "can be read and written" } else { "will be created on first use" };
+    if path.exists() && !is_database(path) {
+        findings.failed(check, format!("{file} is no database"), "name another file, or move this one away");
+        return;
+    }
+    let state =
+        if path.exists() { "may be read and written by this user" } else { "will be created on first use" };
     findings.ok(check, format!("{file} {state}"));
     file_system(findings, check, folder);
+}
+
+/// Whether it is a file that is empty or begins as a database does. Whose database it is, its backend tells.
+fn is_database(path: &Path) -> bool {
+    const HEAD: &[u8] = b"SQLite format 3\0";
+    // Opening a pipe would wait for its other end.
+    if !path.is_file() {
+        return false;
+    }
+    let mut head = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(HEAD.len() as u64).read_to_end(&mut head));
+    read.is_ok() && (head.is_empty() || head == HEAD)
 }
 
 fn file_system(findings: &mut Findings, check: &str, folder: &Path) {

@@ -188,6 +188,13 @@ fn doctor_finds_what_only_the_machine_can_tell() {
         &format!("[backends.main]\nkind = \"native\"\nurl = \"sqlite://no/dir/t.db\"\n{TASKS}"),
     );
     assert!(sandbox.run(&["doctor"]).stdout.contains("the directory no/dir does not exist"));
+    sandbox.write("taskport.toml", TASKS);
+    sandbox.write("taskport.db", "no database at all");
+    let foreign = sandbox.run(&["doctor"]);
+    assert!(foreign.code == 1 && foreign.stdout.contains("taskport.db is no database"), "{foreign:?}");
+    std::fs::remove_file(sandbox.path("taskport.db")).unwrap();
+    std::fs::create_dir(sandbox.path("taskport.db")).unwrap();
+    assert!(sandbox.run(&["doctor"]).stdout.contains("taskport.db is no database"));
 }
 
 #[test]
