@@ -65,5 +65,5 @@ fn report(problems: &[Error]) -> Result<Report> {
     let noun = if count == 1 { "problem was" } else { "problems were" };
     let failure = Error::new(&codes::CHECK_FAILED, "check", format!("{count} {noun} found"))
         .hint(first.remedy().map_or_else(|| "they are listed above".to_owned(), str::to_owned));
-    Ok(Report::new(text, &document)?.failed(failure))
+    Ok(Report::new(text, &document)?.failed([failure]))
 }

@@ -8,7 +8,7 @@ use super::queue::Consent;
 use super::report::Report;
 use super::session::{Session, admin};
 use crate::abstraction::codes;
-use crate::abstraction::job::{JobState, JobStatus};
+use crate::abstraction::job::{JobState, JobStatus, Outcome};
 use crate::{Error, JobId, Result};
 
 /// Look at dead letters, run them again, delete them.
@@ -53,7 +53,9 @@ pub(super) struct Selection {
 pub(super) async fn run(session: &Session, command: Command) -> Result<Report> {
     match command {
         Command::List { filter, paging } => {
-            job::list(session, &filter.in_state(Some(JobState::Failed)), &paging, "dead letters").await
+            let filter = filter.in_state(Some(JobState::Failed));
+            let head = ["job", "task", "queue", "attempts", "reason"];
+            job::list(session, &filter, &paging, "dead letters", head, row).await
         }
         Command::Show { job } => {
             let (backend, status) = job::find(session, &job).await?;
@@ -74,6 +76,25 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Report> {
     }
 }
 
+fn row(job: String, status: &JobStatus) -> [String; 5] {
+    let reason = match &status.outcome {
+        Some(Outcome::Failure(failure)) => brief(&format!("{}: {}", failure.kind.as_str(), failure.message)),
+        _ => String::new(),
+    };
+    [job, status.task.to_string(), status.queue.to_string(), status.attempt.to_string(), reason]
+}
+
+/// The first line of a text, cut so that a row stays readable; all of it is in `dead show`.
+fn brief(text: &str) -> String {
+    const CHARS_MAX: usize = 40;
+    let line = text.lines().next().unwrap_or_default();
+    if line.len() == text.len() && line.chars().count() <= CHARS_MAX {
+        return line.to_owned();
+    }
+    let cut: String = line.chars().take(CHARS_MAX - 1).collect();
+    format!("{cut}…")
+}
+
 async fn select(session: &Session, selection: Selection) -> Result<Jobs> {
     if !selection.all {
         return Ok(Jobs { jobs: selection.jobs });
@@ -82,6 +103,7 @@ async fn select(session: &Session, selection: Selection) -> Result<Jobs> {
     let admin = admin(&*backend)?;
     let filter = selection.filter.in_state(Some(JobState::Failed));
     let page = Paging::all().collect(&*backend, async |page| admin.jobs(filter.clone(), page).await).await?;
+    session.remark_on(page.items.is_empty(), None, "dead letters");
     Ok(Jobs { jobs: page.items.iter().map(|status| format!("{}:{}", backend.name(), status.id)).collect() })
 }
 

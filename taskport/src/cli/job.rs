@@ -98,7 +98,8 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Report> {
         }
         Command::Wait { jobs, timeout } => wait(session, &jobs, timeout).await,
         Command::List { filter, state, paging } => {
-            list(session, &filter.in_state(state), &paging, "jobs").await
+            let head = ["job", "task", "queue", "state", "attempt", "submitted"];
+            list(session, &filter.in_state(state), &paging, "jobs", head, row).await
         }
         Command::Cancel(jobs) => cancel(session, &jobs).await,
         Command::Retry(jobs) => requeue(session, &jobs).await,
@@ -117,30 +118,36 @@ pub(super) async fn find(session: &Session, text: &str) -> Result<(BackendName, 
     }
 }
 
-/// A page of jobs.
-pub(super) async fn list(
+/// A page of jobs, with a row for each.
+pub(super) async fn list<const N: usize>(
     session: &Session,
     filter: &JobFilter,
     paging: &Paging,
     what: &str,
+    head: [&str; N],
+    row: impl Fn(String, &JobStatus) -> [String; N],
 ) -> Result<Report> {
     let backend = session.backend().await?;
     let admin = admin(&*backend)?;
     let page = paging.collect(&*backend, async |page| admin.jobs(filter.clone(), page).await).await?;
-    let mut table = Table::new(["job", "task", "queue", "state", "attempt", "submitted"]);
+    let mut table = Table::new(head);
     for status in &page.items {
-        table.row([
-            format!("{}:{}", backend.name(), status.id),
-            status.task.to_string(),
-            status.queue.to_string(),
-            status.state.to_string(),
-            status.attempt.to_string(),
-            status.submitted_at.map(|moment| moment.to_string()).unwrap_or_default(),
-        ]);
+        table.row(row(format!("{}:{}", backend.name(), status.id), status));
     }
     session.remark_on(page.items.is_empty(), page.next.as_ref(), what);
     let jobs = page.items.iter().map(|status| wire::Job::new(backend.name(), status)).collect();
     Report::new(table, &wire::Jobs { jobs, next: page.next })
+}
+
+fn row(job: String, status: &JobStatus) -> [String; 6] {
+    [
+        job,
+        status.task.to_string(),
+        status.queue.to_string(),
+        status.state.to_string(),
+        status.attempt.to_string(),
+        status.submitted_at.map(|moment| moment.to_string()).unwrap_or_default(),
+    ]
 }
 
 async fn wait(session: &Session, jobs: &Jobs, timeout: Option<Duration>) -> Result<Report> {
@@ -278,13 +285,13 @@ pub(super) async fn requeue(session: &Session, jobs: &Jobs) -> Result<Report> {
     .await
 }
 
-/// Does one thing to each job and says what came of it; the first failure decides the exit code.
+/// Does one thing to each job and says what came of it, and every failure; the first one decides the exit code.
 pub(super) async fn each(
     session: &Session,
     jobs: &Jobs,
     act: impl AsyncFn(&dyn Backend, &[JobId]) -> Vec<Result<&'static str>>,
 ) -> Result<Report> {
-    let (mut done, mut text, mut failure) = (Vec::new(), String::new(), None);
+    let (mut done, mut text, mut failures) = (Vec::new(), String::new(), Vec::new());
     for (backend, ids) in session.locate_all(&jobs.jobs).await? {
         for (id, result) in ids.iter().zip(act(&*backend, &ids).await) {
             let job = format!("{}:{id}", backend.name());
@@ -294,13 +301,24 @@ pub(super) async fn each(
                     done.push(wire::Done::well(job, word));
                 }
                 Err(error) => {
+                    let error = where_to_look(error);
                     done.push(wire::Done::failed(job, &error));
-                    failure.get_or_insert(error);
+                    failures.push(error);
                 }
             }
         }
     }
-    Ok(Report::new(text, &wire::Several { jobs: done })?.failed(failure))
+    Ok(Report::new(text, &wire::Several { jobs: done })?.failed(failures))
+}
+
+/// Adds a remedy to an error about a job or run that does not exist.
+pub(super) fn where_to_look(error: Error) -> Error {
+    match error.code() {
+        _ if error.remedy().is_some() => error,
+        code if *code == codes::JOB_NOT_FOUND => error.hint("`taskport job list` shows the jobs there are"),
+        code if *code == codes::RUN_NOT_FOUND => error.hint("`taskport runs list` shows the runs there are"),
+        _ => error,
+    }
 }
 
 /// A job for people.

@@ -64,13 +64,13 @@ pub(super) struct Consent {
 impl Consent {
     /// Nothing, where deleting `count` jobs is what was meant.
     pub(super) fn check(&self, count: u64, what: &str) -> Result<()> {
+        let jobs = if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") };
         match self.yes {
             _ if self.force => Ok(()),
+            None if count == 0 => Ok(()),
             Some(expected) if expected == count => Ok(()),
-            Some(expected) => {
-                Err(misuse(format!("{what} would delete {count} jobs, and --yes says {expected}")))
-            }
-            None => Err(misuse(format!("{what} would delete {count} jobs"))),
+            Some(expected) => Err(misuse(format!("{what} would delete {jobs}, and --yes says {expected}"))),
+            None => Err(misuse(format!("{what} would delete {jobs}"))),
         }
         .map_err(|error| {
             error.hint(format!("repeat with `--yes {count}` if that is meant, or with `--force`"))
@@ -92,7 +92,12 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Report> {
             account(&*backend, &stats)
         }
         Command::Pause { queue, reason } => {
+            let before = admin.queues().await?;
             admin.pause(&queue, reason.as_deref()).await?;
+            if let Err(unknown) = known(&before, &queue) {
+                let hint = unknown.remedy().unwrap_or_default();
+                session.terminal.note(format_args!("the queue `{queue}` is new; {hint}"));
+            }
             one(&*backend, admin, &queue, "paused").await
         }
         Command::Resume { queue } => {
@@ -208,5 +213,6 @@ mod tests {
             "purge would delete 3 jobs, and --yes says 2"
         );
         assert!(error.remedy().unwrap().contains("--yes 3"));
+        assert!(Consent { yes: None, force: false }.check(0, "purge").is_ok());
     }
 }

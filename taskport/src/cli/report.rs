@@ -16,7 +16,7 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) struct Report {
     text: String,
     document: String,
-    failure: Option<Error>,
+    failures: Vec<Error>,
     done: Option<String>,
 }
 
@@ -26,12 +26,12 @@ impl Report {
         let document = serde_json::to_string(document).map_err(|source| {
             Error::new(&codes::INTERNAL, "print", "the answer has no JSON form").caused_by(source)
         })?;
-        Ok(Self { text: text.to_string(), document, failure: None, done: None })
+        Ok(Self { text: text.to_string(), document, failures: Vec::new(), done: None })
     }
 
-    /// Says that the command was carried out and fell short: the answer is printed, and then the error.
-    pub(crate) fn failed(mut self, failure: impl Into<Option<Error>>) -> Self {
-        self.failure = failure.into();
+    /// Says that the command was carried out and fell short: the answer is printed, and then the errors.
+    pub(crate) fn failed(mut self, failures: impl IntoIterator<Item = Error>) -> Self {
+        self.failures.extend(failures);
         self
     }
 
@@ -53,10 +53,10 @@ pub(crate) enum Format {
 
 /// Prints the answer to standard output and the error to standard error.
 pub(crate) fn conclude(answer: Result<Report>, format: Format, terminal: Terminal) -> ExitCode {
-    let (printed, failure, done) = match answer {
+    let (printed, failures, done) = match answer {
         Ok(report) => {
             let text = if format == Format::Json { report.document } else { report.text };
-            (print(&text), report.failure, report.done)
+            (print(&text), report.failures, report.done)
         }
         Err(error) => {
             let printed = match format {
@@ -65,21 +65,17 @@ pub(crate) fn conclude(answer: Result<Report>, format: Format, terminal: Termina
                     .and_then(|text| print(&text)),
                 Format::Text => Ok(()),
             };
-            (printed, Some(error), None)
+            (printed, vec![error], None)
         }
     };
-    if let Some(error) = &failure {
-        terminal.error(error);
-    }
+    terminal.errors(&failures);
     let unprinted = printed.err().map(|source| {
         let unwritable = "standard output cannot be written";
         let message = done.map_or_else(|| unwritable.to_owned(), |done| format!("{done}, but {unwritable}"));
         Error::new(&codes::FILE_IO, "print", message).caused_by(source)
     });
-    if let Some(error) = &unprinted {
-        terminal.error(error);
-    }
-    failure.or(unprinted).map_or(ExitCode::SUCCESS, |error| exit_code(&error))
+    terminal.errors(unprinted.as_slice());
+    failures.into_iter().next().or(unprinted).map_or(ExitCode::SUCCESS, |error| exit_code(&error))
 }
 
 /// Writes all of a result. A reader that has closed its end has had enough, which is no failure.

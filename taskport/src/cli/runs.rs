@@ -63,7 +63,7 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Report> {
         }
         Command::Cancel { run } => {
             let backend = session.backend().await?;
-            let done = job::cancelled(workflows(&*backend)?.cancel(&run).await?);
+            let done = job::cancelled(workflows(&*backend)?.cancel(&run).await.map_err(job::where_to_look)?);
             #[derive(Serialize)]
             struct Cancelled<'a> {
                 run: &'a str,

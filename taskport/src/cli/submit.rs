@@ -194,7 +194,7 @@ pub(super) async fn run(session: &Session, submit: Submit) -> Result<Report> {
                 problem: Some(wire::Problem::new(&error)),
                 ..submitted(&place, existing)
             };
-            return Ok(answer(&place, &place, &document)?.failed(error));
+            return Ok(answer(&place, &place, &document)?.failed([error]));
         }
     };
     let document = wire::Submitted {
@@ -205,7 +205,7 @@ pub(super) async fn run(session: &Session, submit: Submit) -> Result<Report> {
     match outcome {
         Outcome::Success(result) => answer(&place, wire::Body::new(&result).text(), &document),
         Outcome::Failure(failure) => {
-            Ok(answer(&place, "", &document)?.failed(ended_badly(&place.to_string(), failure)))
+            Ok(answer(&place, "", &document)?.failed([ended_badly(&place.to_string(), failure)]))
         }
     }
 }

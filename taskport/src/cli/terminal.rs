@@ -44,10 +44,14 @@ impl Terminal {
         self.line(format_args!("{} {text}", self.paint(Tone::Notice, "note:")));
     }
 
-    /// Writes an error, and its remedy after an empty line.
-    pub(crate) fn error(self, error: &Error) {
-        self.line(format_args!("{} {}", self.paint(Tone::Bad, "error:"), Printable(&error.to_string())));
-        if let Some(remedy) = error.remedy() {
+    /// Writes errors, and their remedies after an empty line.
+    pub(crate) fn errors(self, errors: &[Error]) {
+        for error in errors {
+            self.line(format_args!("{} {}", self.paint(Tone::Bad, "error:"), Printable(&error.to_string())));
+        }
+        let mut remedies: Vec<&str> = errors.iter().filter_map(Error::remedy).collect();
+        remedies.dedup();
+        for remedy in remedies {
             self.line(format_args!("\n{} {}", self.paint(Tone::Notice, "hint:"), Printable(remedy)));
         }
     }

@@ -155,6 +155,15 @@ fn unknown_jobs_and_tasks_are_named() {
         "error: get on `main`: there is no job `nope` [E-007]\n\n\
          hint: `taskport job list` shows the jobs there are\n",
     );
+    sandbox.refuses(
+        &["job", "cancel", "nope", "none"],
+        1,
+        "error: cancel on `main`: there is no job `nope` [E-007]\n\
+         error: cancel on `main`: there is no job `none` [E-007]\n\n\
+         hint: `taskport job list` shows the jobs there are\n",
+    );
+    let run = sandbox.run(&["runs", "cancel", "nope"]);
+    assert!(run.stderr.ends_with("hint: `taskport runs list` shows the runs there are\n"), "{}", run.stderr);
     for command in ["cancel", "retry"] {
         let answer = sandbox.json(&["job", command, "nope"]);
         assert_eq!(answer["jobs"][0]["error"]["code"], "E-007", "{command}: {answer}");
@@ -266,6 +275,9 @@ fn queues_are_listed_accounted_for_paused_and_purged_with_consent() {
          default  3       1          0         0        0       paused: repairs\n"
     );
     assert_eq!(sandbox.fine(&["queue", "resume", "default"]), "default  resumed\n");
+    let new = sandbox.run(&["queue", "pause", "defualt"]);
+    assert_eq!((new.code, new.stdout.as_str()), (0, "defualt  paused\n"));
+    assert_eq!(new.stderr, "note: the queue `defualt` is new; did you mean `default`?\n");
     let stats = sandbox.json(&["queue", "stats", "default"]);
     let queue = &stats["queues"][0];
     assert_eq!(

@@ -29,6 +29,11 @@ fn a_failed_job_is_a_dead_letter_that_can_be_shown_requeued_and_purged() {
     assert!(ran.stderr.contains("[E-011]\n\nhint: `taskport job get main:dead`"), "{}", ran.stderr);
     assert_eq!(worker.drain()["failed"], 1);
     assert_eq!(sandbox.json(&["dead", "list"])["jobs"][0]["id"], "dead");
+    assert_eq!(
+        sandbox.fine(&["dead", "list"]),
+        "JOB        TASK  QUEUE    ATTEMPTS  REASON\n\
+         main:dead  fail  default  1         error: `/bin/sh` ended with exit code 3…\n"
+    );
     let shown = sandbox.json(&["dead", "show", "dead"]);
     assert_eq!(shown["failure"]["traceback"], "broken\n");
     assert_eq!(sandbox.fine(&["dead", "requeue", "dead"]), "main:dead  requeued\n");
@@ -39,9 +44,11 @@ fn a_failed_job_is_a_dead_letter_that_can_be_shown_requeued_and_purged() {
     assert_eq!(sandbox.run(&["job", "wait", "dead"]).code, 1);
     drop(worker.drain());
     let unsure = sandbox.run(&["dead", "purge", "--all"]);
-    assert!(unsure.code == 2 && unsure.stderr.contains("would delete 1 jobs"), "{unsure:?}");
+    assert!(unsure.code == 2 && unsure.stderr.contains("would delete 1 job ["), "{unsure:?}");
     assert_eq!(sandbox.fine(&["dead", "purge", "--all", "--yes", "1"]), "main:dead  purged\n");
     assert_eq!(sandbox.json(&["dead", "list"])["jobs"], json!([]));
+    let nothing = sandbox.run(&["dead", "purge", "--all"]);
+    assert_eq!((nothing.code, nothing.stderr.as_str()), (0, "note: there are no dead letters\n"));
     let counts = &sandbox.json(&["queue", "stats"])["queues"][0];
     assert_eq!((&counts["submitted"], &counts["failed"]), (&json!(1), &json!(1)));
 }
@@ -100,6 +107,7 @@ fn a_second_signal_hands_back_at_once() {
     assert_eq!(status.code(), Some(0), "{stderr}");
     let report: serde_json::Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(report["released"], 1, "{report} {stderr}");
+    assert!(stderr.contains("note: finishing what runs, for up to 1h; a second signal hands"), "{stderr}");
     assert_eq!(sandbox.json(&["job", "get", "long"])["state"], "queued");
 }
 
