@@ -35,11 +35,12 @@ impl Default for Demands {
 
 /// Takes in histories and gives a [`Verdict`].
 ///
-/// Memory grows with the jobs and their attempts, about 300 bytes for a job with one attempt, and not with the lines.
+/// Memory grows with the jobs and their attempts, about 400 bytes for a job with one attempt, and not with the lines.
 #[derive(Debug)]
 pub struct Checker {
     demands: Demands,
-    jobs: HashMap<String, Job>,
+    /// Boxed, so that a table that grows stays small.
+    jobs: HashMap<String, Box<Job>>,
     orders: Names,
     processes: Names,
     hits: HashMap<u32, Hits>,

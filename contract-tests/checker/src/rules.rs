@@ -56,7 +56,7 @@ pub(crate) fn judge(key: &str, job: &Job, context: &Context, examples_max: usize
 
 /// Judges the jobs of each ordering key: their first starts come in the order of their places. A job whose submit was
 /// never acknowledged has no certain place.
-pub(crate) fn judge_order(jobs: &HashMap<String, Job>, examples_max: usize, verdict: &mut Verdict) {
+pub(crate) fn judge_order(jobs: &HashMap<String, Box<Job>>, examples_max: usize, verdict: &mut Verdict) {
     let mut places: Vec<_> = jobs
         .iter()
         .filter(|(_, job)| job.submits.ok > 0)
