@@ -1,4 +1,4 @@
-//! A command: arguments in, output out, and never a process left behind, also where its worker is killed.
+//! A command: arguments in, output out, and its process group ended with the attempt, also where its worker is killed.
 
 mod watchdog;
 

@@ -9,11 +9,12 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::sandbox::{PATIENCE, Sandbox};
 
-/// Every process of the command holds `alive` open for writing; the first line in it is their group.
+/// Every process of the command holds `alive` open for writing; the first line in it is their group. The command gets
+/// its input only once it is watched, and waits for it.
 const ENDLESS: &str = r#"
 [tasks.endless]
 kind = "exec"
-command = "exec 3>alive; echo $$ >&3; sleep 1000 & sleep 1001; wait"
+command = "cat; exec 3>alive; echo $$ >&3; sleep 1000 & sleep 1001; wait"
 shell = true
 "#;
 
