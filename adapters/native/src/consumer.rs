@@ -25,6 +25,8 @@ pub(crate) struct NativeConsumer {
     queues: Arc<[QueueName]>,
     registered: OnceCell<()>,
     closed: watch::Sender<bool>,
+    /// Held while the worker is put on the list or taken off it, so that no late heartbeat puts it on again.
+    listing: tokio::sync::Mutex<()>,
     held: Held,
 }
 
@@ -53,6 +55,7 @@ impl NativeConsumer {
             worker,
             queues: spec.queues.clone().into(),
             registered: OnceCell::new(),
+            listing: tokio::sync::Mutex::new(()),
             closed: watch::Sender::new(false),
             held: Held::default(),
         }
@@ -134,6 +137,10 @@ impl Consumer for NativeConsumer {
 
     async fn heartbeat(&self, load: WorkerLoad) -> Result<()> {
         let beat = async {
+            let _listing = self.listing.lock().await;
+            if *self.closed.borrow() {
+                return Ok(());
+            }
             self.register().await?;
             let name = &self.worker.name;
             if !self.engine.heartbeat(name.clone(), load).await? {
@@ -148,6 +155,7 @@ impl Consumer for NativeConsumer {
 
     async fn close(&self) -> Result<()> {
         self.closed.send_replace(true);
+        let _listing = self.listing.lock().await;
         self.here(self.engine.remove_worker(self.worker.name.clone()).await)
     }
 }

@@ -24,7 +24,7 @@ cases! { "worker":
 async fn it_finishes_what_runs_and_takes_no_more(f: Fixture) {
     let worker = f.worker(1);
     let running = f.submit(gated("g", 1)).await;
-    f.until_state(&running, JobState::Running).await;
+    has_started(&f).await;
     let waiting = f.submit(echo(2)).await;
     worker.begin_drain();
     f.stage().open_gate("g");
@@ -39,7 +39,7 @@ async fn a_drain_past_its_grace_hands_the_job_back(f: Fixture) {
     hasty.grace = std::time::Duration::from_millis(50);
     let worker = RunningWorker::start(f.backend().worker(hasty).unwrap(), f.stage().executor());
     let id = f.submit(gated("g", 1)).await;
-    f.until_state(&id, JobState::Running).await;
+    has_started(&f).await;
     assert_eq!(worker.drain().await.released, 1);
     released(&f, &id).await;
 }
@@ -47,9 +47,14 @@ async fn a_drain_past_its_grace_hands_the_job_back(f: Fixture) {
 async fn an_abort_hands_the_job_back_without_using_up_the_attempt(f: Fixture) {
     let worker = f.worker(1);
     let id = f.submit(gated("g", 1).max_attempts(1)).await;
-    f.until_state(&id, JobState::Running).await;
+    has_started(&f).await;
     assert_eq!(worker.abort().await.released, 1);
     released(&f, &id).await;
+}
+
+/// The handler runs; a job may be under a lease before its worker has it in hand.
+async fn has_started(f: &Fixture) {
+    eventually("the handler runs", async || f.stage().starts().pop().ok_or("nothing".to_owned())).await;
 }
 
 /// The job waits as if it had not been started, and its next attempt is the first.
