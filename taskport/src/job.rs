@@ -208,12 +208,21 @@ pub(crate) fn read<T: DeserializeOwned>(id: &JobId, outcome: Result<&Outcome, &E
 }
 
 fn ended(id: &JobId, failure: &Failure) -> Error {
-    let (code, how) = match failure.kind {
-        FailureKind::Cancelled => (&codes::CANCELLED, "was cancelled".to_owned()),
-        FailureKind::Expired => (&codes::EXPIRED, "expired before it started".to_owned()),
-        _ => (&codes::JOB_FAILED, format!("failed at attempt {}: {failure}", failure.attempt)),
+    let how = match failure.kind {
+        FailureKind::Cancelled => "was cancelled".to_owned(),
+        FailureKind::Expired => "expired before it started".to_owned(),
+        _ => format!("failed at attempt {}: {failure}", failure.attempt),
     };
-    Error::new(code, "wait", format!("job `{id}` {how}")).with_failure(failure.clone())
+    Error::new(code_of(failure.kind), "wait", format!("job `{id}` {how}")).with_failure(failure.clone())
+}
+
+/// The code of a job that ended so.
+pub(crate) fn code_of(kind: FailureKind) -> &'static codes::Code {
+    match kind {
+        FailureKind::Cancelled => &codes::CANCELLED,
+        FailureKind::Expired => &codes::EXPIRED,
+        _ => &codes::JOB_FAILED,
+    }
 }
 
 fn wait_ended(id: &JobId) -> Error {

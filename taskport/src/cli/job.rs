@@ -17,6 +17,7 @@ use crate::abstraction::backend::{Backend, Cancellation, JobFilter};
 use crate::abstraction::id::BackendName;
 use crate::abstraction::job::{JobState, JobStatus, Outcome};
 use crate::abstraction::{QueueName, RunId, TaskName, codes};
+use crate::job::code_of;
 use crate::{Error, JobId, Result};
 
 /// Look at jobs, wait for them, cancel them, run them again.
@@ -235,13 +236,7 @@ pub(super) fn no_outcome(open: &str, limit: Duration) -> Error {
 
 /// The error that says how a job ended.
 pub(super) fn ended_badly(job: &str, failure: crate::abstraction::Failure) -> Error {
-    use crate::abstraction::FailureKind;
-    let code = match failure.kind {
-        FailureKind::Cancelled => &codes::CANCELLED,
-        FailureKind::Expired => &codes::EXPIRED,
-        _ => &codes::JOB_FAILED,
-    };
-    Error::new(code, "wait", format!("job `{job}` ended without success: {failure}"))
+    Error::new(code_of(failure.kind), "wait", format!("job `{job}` ended without success: {failure}"))
         .hint(format!("`taskport job get {job}` shows all that is known"))
         .with_failure(failure)
 }
