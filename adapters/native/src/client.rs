@@ -1,7 +1,5 @@
 //! The engine as a backend: submit, status, outcome, cancel.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -16,11 +14,10 @@ use taskport_worker::PullWorker;
 
 use crate::KIND;
 use crate::capability::SUBMIT_BATCH_MAX;
-use crate::consumer::NativeConsumer;
 
 /// One embedded engine under its configured name.
 #[derive(Debug)]
-pub(crate) struct NativeBackend {
+pub struct NativeBackend {
     pub(crate) name: BackendName,
     pub(crate) engine: EngineHandle,
     pub(crate) environment: Environment,
@@ -110,9 +107,8 @@ impl Backend for NativeBackend {
     }
 
     fn worker(&self, spec: WorkerSpec) -> Result<Box<dyn Worker>> {
-        self.here(check_spec(&spec))?;
-        let consumer = NativeConsumer::new(&self.engine, &self.name, &self.environment, &spec);
-        Ok(Box::new(PullWorker::new(Arc::new(consumer), spec, self.environment.clock.clone())))
+        let consumer = self.consumer(&spec)?;
+        Ok(Box::new(PullWorker::new(consumer, spec, self.environment.clock.clone())))
     }
 
     fn workflows(&self) -> Option<&dyn Workflows> {
@@ -135,7 +131,7 @@ impl Backend for NativeBackend {
     }
 }
 
-fn check_spec(spec: &WorkerSpec) -> Result<()> {
+pub(crate) fn check_spec(spec: &WorkerSpec) -> Result<()> {
     let bad = |message: &'static str| Err(Error::new(&codes::BAD_OPTION, "start worker", message));
     if spec.queues.is_empty() {
         return bad("a worker needs at least one queue");

@@ -8,6 +8,7 @@ mod capability;
 mod client;
 mod config;
 mod consumer;
+mod over;
 mod workflows;
 
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use taskport_store_memory::MemoryStore;
 use taskport_store_sqlite::{SqliteOptions, SqliteStore};
 
 pub use crate::capability::{MEMORY, SQLITE};
-use crate::client::NativeBackend;
+pub use crate::client::NativeBackend;
 use crate::config::Location;
 pub use crate::config::{NativeConfig, Synchronous};
 
@@ -45,13 +46,7 @@ async fn open(name: BackendName, config: NativeConfig, environment: Environment)
 async fn start(name: &BackendName, config: &NativeConfig, environment: Environment) -> Result<NativeBackend> {
     let location = config.location()?;
     let capability = capability::of(config, &location);
-    let settings = EngineConfig {
-        seed: environment.random_seed,
-        payload_bytes_max: bytes(config.payload_bytes_max),
-        result_bytes_max: bytes(config.result_bytes_max),
-        page_len_max: capability::PAGE_LEN_MAX,
-        ..EngineConfig::default()
-    };
+    let settings = settings(config, &environment);
     let clock = environment.clock.clone();
     let (engine, health) = match location {
         Location::Memory => (
@@ -68,6 +63,16 @@ async fn start(name: &BackendName, config: &NativeConfig, environment: Environme
         }
     };
     Ok(NativeBackend { name: name.clone(), engine, environment, capability, health })
+}
+
+fn settings(config: &NativeConfig, environment: &Environment) -> EngineConfig {
+    EngineConfig {
+        seed: environment.random_seed,
+        payload_bytes_max: bytes(config.payload_bytes_max),
+        result_bytes_max: bytes(config.result_bytes_max),
+        page_len_max: capability::PAGE_LEN_MAX,
+        ..EngineConfig::default()
+    }
 }
 
 fn degraded(synchronous: Synchronous) -> Vec<String> {

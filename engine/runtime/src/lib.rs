@@ -19,4 +19,4 @@ mod writer;
 
 pub use handle::EngineHandle;
 pub use letter::ClaimRequest;
-pub use taskport_engine::{EngineConfig, Enqueued, NewJob, NewWorker};
+pub use taskport_engine::{EngineConfig, Enqueued, NewJob, NewWorker, Store};
