@@ -9,14 +9,19 @@ use async_trait::async_trait;
 use futures_core::stream::BoxStream;
 use serde::Serialize;
 
+use crate::batch::Batches;
 use crate::call::RawCall;
 use crate::capability::Capability;
 use crate::context::{AttemptControl, Upstream};
 use crate::error::Result;
 use crate::id::{BackendName, JobId, JobRef, LeaseToken, QueueName, RunId, StepId, TaskName};
 use crate::job::{Failure, JobState, JobStatus, Outcome, Progress, StepRef};
+use crate::journal::{Journal, TimedNote};
+use crate::maintenance::Maintenance;
 use crate::options::JobOptions;
+use crate::outbox::Transactional;
 use crate::payload::Payload;
+use crate::schedule::Schedules;
 use crate::task::BoxFuture;
 use crate::time::Timestamp;
 use crate::workflow::WorkflowDefinition;
@@ -67,6 +72,21 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// Administration, where the backend allows it.
     fn admin(&self) -> Option<&dyn Admin>;
+
+    /// Schedules, where the backend fires them by itself.
+    fn schedules(&self) -> Option<&dyn Schedules>;
+
+    /// Batches, where the backend keeps them.
+    fn batches(&self) -> Option<&dyn Batches>;
+
+    /// What jobs say while they run, where the backend keeps it.
+    fn journal(&self) -> Option<&dyn Journal>;
+
+    /// Submitting within the user's own transaction, where the backend lives in a database.
+    fn transactional(&self) -> Option<&dyn Transactional>;
+
+    /// Upkeep, where the backend keeps its own data.
+    fn maintenance(&self) -> Option<&dyn Maintenance>;
 
     /// Whether it can work now.
     async fn health(&self) -> Result<Health>;
@@ -196,6 +216,31 @@ pub struct WorkerReport {
 pub trait Executor: Send + Sync + fmt::Debug {
     /// Runs the attempt under its limits and says how it is to be settled. Never panics (I9).
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Verdict>;
+
+    /// Takes note of what the worker does between attempts. Returns at once.
+    fn observe(&self, event: WorkerEvent);
+}
+
+/// What a worker does between attempts, for whoever counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkerEvent {
+    /// One request brought so many jobs.
+    Claimed(usize),
+    /// A request for jobs failed.
+    ClaimFailed,
+    /// So many leases were extended.
+    Extended(usize),
+    /// A request to extend leases failed.
+    ExtendFailed,
+    /// So many leases had passed on before they could be extended.
+    LeasesLost(usize),
+    /// So many outcomes were stored.
+    Stored(usize),
+    /// So many outcomes were refused for good.
+    Refused(usize),
+    /// So many outcomes could not be stored and are sent again.
+    StoreFailed(usize),
 }
 
 /// One attempt, ready to run.
@@ -308,6 +353,8 @@ pub struct Extension {
     pub lease: Lease,
     /// The newest progress report.
     pub progress: Option<Progress>,
+    /// What the attempt has said since the last extension, in order.
+    pub notes: Vec<TimedNote>,
 }
 
 /// A lease that was extended.
@@ -364,6 +411,8 @@ pub trait Admin: Send + Sync {
     async fn purge(&self, queue: &QueueName) -> Result<u64>;
     /// Sets the order in which a queue's jobs start, for those that wait too.
     async fn set_order(&self, queue: &QueueName, order: QueueOrder) -> Result<()>;
+    /// Sets the limits of a queue, all of them at once.
+    async fn set_limits(&self, queue: &QueueName, limits: QueueLimits) -> Result<()>;
     /// One page of jobs, newest first.
     async fn jobs(&self, filter: JobFilter, page: PageRequest) -> Result<Page<JobStatus>>;
     /// Runs ended jobs again under their ids with fresh attempts, each with a result in order.
@@ -381,6 +430,8 @@ pub struct QueueStats {
     pub name: QueueName,
     /// The order in which jobs start.
     pub order: QueueOrder,
+    /// Its limits.
+    pub limits: QueueLimits,
     /// Whether it hands out jobs.
     pub paused: bool,
     /// Why it does not.
@@ -429,6 +480,35 @@ pub enum QueueOrder {
     Fifo,
     /// Newest first, whatever the priority.
     Lifo,
+    /// In proportion to the weights of the jobs' [`FairShare`](crate::options::FairShare)s, oldest first within each;
+    /// jobs without one share as one key of weight 1. Priority does not count.
+    Fair,
+}
+
+/// What bounds a queue besides the number of its workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueueLimits {
+    /// How many of its jobs run at once, over all workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_max: Option<u32>,
+    /// At what rate its jobs start, over all workers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// In priority order: by how much longer wait a job makes up for one level of priority.
+    #[serde(with = "crate::options::optional_duration", skip_serializing_if = "Option::is_none")]
+    pub ageing: Option<Duration>,
+}
+
+/// A bucket of `count` tokens that refills evenly in `period`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    /// How many.
+    pub count: u32,
+    /// In how long.
+    #[serde(with = "crate::options::duration_micros")]
+    pub period: Duration,
 }
 
 /// Which jobs to list. Every condition given must hold.

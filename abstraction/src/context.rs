@@ -3,12 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::codes;
 use crate::error::{Error, Result};
 use crate::id::{JobId, QueueName, RunId, StepId, TaskName};
 use crate::job::{Progress, StepRef};
+use crate::journal::{ENTRY_BYTES_MAX, LogLevel, Note};
 use crate::options::JobOptions;
 use crate::payload::Payload;
 use crate::task::BoxFuture;
@@ -65,6 +67,8 @@ pub trait AttemptControl: Send + Sync + fmt::Debug {
     fn stopped(&self) -> BoxFuture<'static, StopReason>;
     /// Keeps the newest progress report for the next heartbeat.
     fn report(&self, progress: Progress);
+    /// Keeps a note for the next heartbeat.
+    fn note(&self, note: Note);
 }
 
 /// The results of the steps a step depends on.
@@ -138,6 +142,27 @@ impl TaskContext {
     /// Says how far the attempt has come, from 0.0 to 1.0. Others see it after the next heartbeat.
     pub fn progress(&self, fraction: f64, message: Option<&str>) {
         self.control.report(Progress::new(fraction, message));
+    }
+
+    /// Writes a line to the job's log. Others see it after the next heartbeat, and when the attempt has ended.
+    pub fn log(&self, level: LogLevel, message: impl Into<String>) {
+        self.control.note(Note::Log { level, message: message.into() });
+    }
+
+    /// Shows a partial result to others after the next heartbeat.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the value is no JSON; `PayloadTooLarge` above [`ENTRY_BYTES_MAX`].
+    pub fn partial<T: Serialize>(&self, value: &T) -> Result<()> {
+        let payload = Payload::encode(value)?;
+        if payload.len() > ENTRY_BYTES_MAX {
+            let message =
+                format!("the partial result has {} bytes, and the limit is {ENTRY_BYTES_MAX}", payload.len());
+            return Err(Error::new(&codes::PAYLOAD_TOO_LARGE, "show a partial result", message)
+                .hint("show a reference to large data, such as a path, instead of the data"));
+        }
+        self.control.note(Note::Partial(payload));
+        Ok(())
     }
 
     /// The line to whoever runs the attempt.

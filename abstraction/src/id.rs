@@ -105,6 +105,14 @@ text_id!(
     QueueName, "queue name", printable, "1 to 255 printable ASCII characters without spaces"
 );
 text_id!(
+    /// The identity of jobs that were submitted together.
+    BatchId, "batch id", printable, "1 to 255 printable ASCII characters without spaces"
+);
+text_id!(
+    /// The name of a schedule.
+    ScheduleName, "schedule name", printable, "1 to 255 printable ASCII characters without spaces"
+);
+text_id!(
     /// The name of one node of a workflow.
     StepId, "step id", identifier, "a lower-case letter, then up to 63 lower-case letters, digits or underscores"
 );

@@ -5,6 +5,7 @@
 //! come in as arguments (I4).
 
 pub mod backend;
+pub mod batch;
 pub mod call;
 pub mod capability;
 pub mod codes;
@@ -13,9 +14,13 @@ pub mod error;
 pub mod factory;
 pub mod id;
 pub mod job;
+pub mod journal;
+pub mod maintenance;
 pub mod options;
+pub mod outbox;
 pub mod payload;
 pub mod retry;
+pub mod schedule;
 pub mod task;
 pub mod text;
 pub mod time;
@@ -29,7 +34,9 @@ pub use capability::{Capability, Feature, Support};
 pub use context::{AttemptControl, TaskContext};
 pub use error::{Certainty, Error, ErrorKind, Result, Retry};
 pub use factory::{Environment, Factory};
-pub use id::{BackendName, JobId, JobRef, LeaseToken, QueueName, RunId, StepId, TaskName};
+pub use id::{
+    BackendName, BatchId, JobId, JobRef, LeaseToken, QueueName, RunId, ScheduleName, StepId, TaskName,
+};
 pub use job::{Failure, FailureKind, JobState, JobStatus, Outcome};
 pub use options::JobOptions;
 pub use payload::{ContentType, Payload};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::capability::{Capability, Feature};
 use crate::codes;
 use crate::error::Error;
-use crate::id::{JobId, QueueName};
+use crate::id::{BatchId, JobId, QueueName};
 use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
 
@@ -47,12 +47,18 @@ pub struct JobOptions {
     /// Jobs of one key run in submit order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ordering_key: Option<Arc<str>>,
+    /// The share of a queue in fair order that the job is taken from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fair: Option<FairShare>,
     /// At most so many jobs of one key run at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<ConcurrencyLimit>,
     /// At most so many jobs of one key start in a period.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// The open batch the job belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
     /// Words to find jobs by.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Arc<str>>,
@@ -81,7 +87,7 @@ impl JobOptions {
             ($($field:ident),+) => { $(if self.$field.is_none() { self.$field.clone_from(&defaults.$field); })+ };
         }
         fill!(queue, priority, start, expiry, timeout_soft, timeout_hard, retry);
-        fill!(idempotency, ordering_key, concurrency, rate_limit, parent, trace);
+        fill!(idempotency, ordering_key, fair, concurrency, rate_limit, batch, parent, trace);
         if self.tags.is_empty() {
             self.tags.clone_from(&defaults.tags);
         }
@@ -120,12 +126,16 @@ impl JobOptions {
         if self.rate_limit.as_ref().is_some_and(|limit| limit.count == 0 || limit.period.is_zero()) {
             return bad("a rate limit of 0 would never let a job run".into());
         }
+        if self.fair.as_ref().is_some_and(|share| !(1..=WEIGHT_MAX).contains(&share.weight)) {
+            return bad(format!("a weight is within 1 to {WEIGHT_MAX}"));
+        }
         if self.tags.len() > TAGS_MAX || self.metadata.len() > METADATA_MAX {
             return bad(format!("a job has at most {TAGS_MAX} tags and {METADATA_MAX} metadata entries"));
         }
         let keys = [
             self.idempotency.as_ref().map(|idempotency| &idempotency.key),
             self.ordering_key.as_ref(),
+            self.fair.as_ref().map(|share| &share.key),
             self.concurrency.as_ref().map(|limit| &limit.key),
             self.rate_limit.as_ref().map(|limit| &limit.key),
         ];
@@ -167,12 +177,16 @@ impl JobOptions {
                 Unique::For(_) => Feature::UniqueForPeriod,
                 Unique::Forever => Feature::UniqueForever,
             }),
-            idempotency
-                .filter(|idempotency| idempotency.on_conflict == OnConflict::Replace)
-                .map(|_| Feature::UniqueReplace),
+            idempotency.and_then(|idempotency| match idempotency.on_conflict {
+                OnConflict::Keep => None,
+                OnConflict::Replace => Some(Feature::UniqueReplace),
+                OnConflict::Ignore => Some(Feature::UniqueIgnore),
+            }),
+            self.fair.as_ref().map(|_| Feature::OrderFair),
             self.ordering_key.as_ref().map(|_| Feature::OrderingKey),
             self.concurrency.as_ref().map(|_| Feature::ConcurrencyKey),
             self.rate_limit.as_ref().map(|_| Feature::RateLimit),
+            self.batch.as_ref().map(|_| Feature::Batches),
             (!self.tags.is_empty()).then_some(Feature::Tags),
             (!self.metadata.is_empty()).then_some(Feature::Metadata),
             self.parent.as_ref().map(|_| Feature::Parent),
@@ -279,6 +293,8 @@ pub enum OnConflict {
     /// A job that has not started takes the new call and options. One that runs goes on without the key, and a new
     /// job takes the key, so that the newer request is not lost.
     Replace,
+    /// The first job stays as it is, and the submit returns it, whatever the newer call says.
+    Ignore,
 }
 
 /// At most `max` jobs of `key` run at once.
@@ -291,7 +307,28 @@ pub struct ConcurrencyLimit {
     pub max: u32,
 }
 
-/// At most `count` jobs of `key` start in each `period`.
+/// The largest weight of a [`FairShare`].
+pub const WEIGHT_MAX: u32 = 1_000;
+
+/// Whose share of a queue a job is taken from. In a queue in fair order, keys that have jobs waiting start jobs in
+/// proportion to their weights, however many jobs each has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FairShare {
+    /// What shares, such as a customer.
+    pub key: Arc<str>,
+    /// From 1 to 1,000; the weight of the newest submit counts.
+    #[serde(default = "weight_one")]
+    pub weight: u32,
+}
+
+fn weight_one() -> u32 {
+    1
+}
+
+/// Jobs of `key` start at `count` in `period`: a bucket of `count` tokens refills evenly, and each start takes one.
+///
+/// After a rest, `count` jobs may start at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RateLimit {

@@ -13,7 +13,8 @@ use crate::codes;
 use crate::error::{Error, Result};
 use crate::id::{JobId, QueueName, TaskName};
 use crate::options::{
-    ConcurrencyLimit, Idempotency, JobOptions, OnConflict, Priority, RateLimit, Start, TraceContext, Unique,
+    ConcurrencyLimit, FairShare, Idempotency, JobOptions, OnConflict, Priority, RateLimit, Start,
+    TraceContext, Unique,
 };
 use crate::payload::Payload;
 use crate::retry::{Backoff, RetryPolicy};
@@ -273,6 +274,26 @@ pub trait WithOptions: Sized {
         self.with(|options| options.ordering_key = Some(key))
     }
 
+    /// Takes the job from the share of `key` in a queue in fair order, with a weight from 1 to 1,000.
+    #[must_use]
+    fn fair_key(self, key: impl Into<Arc<str>>, weight: u32) -> Self {
+        let key = key.into();
+        self.with(|options| options.fair = Some(FairShare { key, weight }))
+    }
+
+    /// Waits until no newer call of `key` has come for `quiet`; only the newest runs. A call that comes while one runs
+    /// is a job of its own.
+    #[must_use]
+    fn debounce(self, key: impl Into<Arc<str>>, quiet: Duration) -> Self {
+        self.delay(quiet).unique(key, Unique::WhileLive, OnConflict::Replace)
+    }
+
+    /// Takes the first call of `key` in each `period` and ignores the others: their submit returns the first job.
+    #[must_use]
+    fn throttle(self, key: impl Into<Arc<str>>, period: Duration) -> Self {
+        self.unique(key, Unique::For(period), OnConflict::Ignore)
+    }
+
     /// Runs at most `max` jobs of one key at once.
     #[must_use]
     fn concurrency_key(self, key: impl Into<Arc<str>>, max: u32) -> Self {
@@ -280,7 +301,7 @@ pub trait WithOptions: Sized {
         self.with(|options| options.concurrency = Some(ConcurrencyLimit { key, max }))
     }
 
-    /// Starts at most `count` jobs of one key in each `period`.
+    /// Starts jobs of one key at `count` in each `period`. See [`RateLimit`].
     #[must_use]
     fn rate_limit(self, key: impl Into<Arc<str>>, count: u32, period: Duration) -> Self {
         let key = key.into();

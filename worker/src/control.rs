@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use taskport_abstraction::AttemptControl;
 use taskport_abstraction::context::StopReason;
 use taskport_abstraction::job::Progress;
+use taskport_abstraction::journal::Note;
 use taskport_abstraction::task::BoxFuture;
 use tokio::sync::Notify;
 
@@ -67,6 +68,8 @@ impl AttemptControl for Control {
             }
         })
     }
+
+    fn note(&self, _: Note) {}
 
     fn report(&self, progress: Progress) {
         *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = Some(progress);

@@ -6,6 +6,11 @@ use futures_util::stream::BoxStream;
 use taskport_abstraction::backend::{
     Admin, Backend, Cancellation, Health, Receipt, Scope, Submission, Worker, WorkerSpec, Workflows,
 };
+use taskport_abstraction::batch::Batches;
+use taskport_abstraction::journal::Journal;
+use taskport_abstraction::maintenance::Maintenance;
+use taskport_abstraction::outbox::Transactional;
+use taskport_abstraction::schedule::Schedules;
 use taskport_abstraction::{
     BackendName, Capability, Environment, Error, JobId, JobRef, JobStatus, Outcome, Result, codes,
 };
@@ -117,6 +122,26 @@ impl Backend for NativeBackend {
 
     fn admin(&self) -> Option<&dyn Admin> {
         Some(self)
+    }
+
+    fn schedules(&self) -> Option<&dyn Schedules> {
+        None
+    }
+
+    fn batches(&self) -> Option<&dyn Batches> {
+        None
+    }
+
+    fn journal(&self) -> Option<&dyn Journal> {
+        None
+    }
+
+    fn transactional(&self) -> Option<&dyn Transactional> {
+        None
+    }
+
+    fn maintenance(&self) -> Option<&dyn Maintenance> {
+        None
     }
 
     async fn health(&self) -> Result<Health> {

@@ -69,6 +69,7 @@ impl<R: Read> Reader<R> {
         Ok(QueueStats {
             name: queue.name,
             order: queue.order,
+            limits: queue.limits,
             paused: queue.paused,
             paused_reason: queue.paused_reason,
             counts: queue.counts,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use taskport_abstraction::backend::{Counts, QueueOrder, StepState, WorkerLoad};
+use taskport_abstraction::backend::{Counts, QueueLimits, QueueOrder, StepState, WorkerLoad};
 use taskport_abstraction::job::{Progress, StepRef};
 use taskport_abstraction::options::Priority;
 use taskport_abstraction::{
@@ -85,6 +85,8 @@ pub struct QueueRecord {
     pub name: QueueName,
     /// The order in which its jobs start.
     pub order: QueueOrder,
+    /// What bounds it besides its workers.
+    pub limits: QueueLimits,
     /// Whether it hands out no jobs.
     pub paused: bool,
     /// Why.
@@ -99,6 +101,7 @@ impl QueueRecord {
         Self {
             name,
             order: QueueOrder::default(),
+            limits: QueueLimits::default(),
             paused: false,
             paused_reason: None,
             counts: Counts::default(),

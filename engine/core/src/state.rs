@@ -209,7 +209,7 @@ fn used_up(job: &JobFacts<'_>, failure: Failure) -> Failure {
 pub fn position(order: QueueOrder, priority: Priority, seq: i64) -> i64 {
     match order {
         QueueOrder::Priority => (i64::from(Priority::MAX.level() - priority.level()) << 56) | seq,
-        QueueOrder::Fifo => seq,
+        QueueOrder::Fifo | QueueOrder::Fair => seq,
         QueueOrder::Lifo => -seq,
     }
 }

@@ -86,7 +86,7 @@ struct Options {
     #[arg(long, requires = "idempotency_key", value_parser = unique, default_value = "while-live", hide_default_value = true)]
     unique: Unique,
     /// What happens to a second submit of the key: keep the first job, or replace one that waits
-    #[arg(long, requires = "idempotency_key", value_name = "keep|replace", value_parser = on_conflict, default_value = "keep", hide_default_value = true)]
+    #[arg(long, requires = "idempotency_key", value_name = "keep|replace|ignore", value_parser = on_conflict, default_value = "keep", hide_default_value = true)]
     on_conflict: OnConflict,
     /// Run jobs of one key in submit order
     #[arg(long, value_name = "KEY")]
@@ -129,7 +129,8 @@ fn on_conflict(text: &str) -> Result<OnConflict, String> {
     match text {
         "keep" => Ok(OnConflict::Keep),
         "replace" => Ok(OnConflict::Replace),
-        other => Err(format!("`{other}` is neither keep nor replace")),
+        "ignore" => Ok(OnConflict::Ignore),
+        other => Err(format!("`{other}` is none of keep, replace and ignore")),
     }
 }
 

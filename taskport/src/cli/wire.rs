@@ -277,6 +277,7 @@ impl Options {
                 on_conflict: match idempotency.on_conflict {
                     OnConflict::Keep => "keep",
                     OnConflict::Replace => "replace",
+                    OnConflict::Ignore => "ignore",
                 },
             }),
             ordering_key: options.ordering_key.as_deref().map(str::to_owned),
@@ -491,6 +492,7 @@ pub(super) const fn queue_order(order: QueueOrder) -> &'static str {
         QueueOrder::Priority => "priority",
         QueueOrder::Fifo => "fifo",
         QueueOrder::Lifo => "lifo",
+        QueueOrder::Fair => "fair",
     }
 }
 

@@ -5,6 +5,11 @@ use std::sync::Mutex;
 use futures_util::stream::{self, BoxStream};
 use serde_json::Value;
 use taskport_abstraction::backend::{Cancellation, Health, Scope, Worker, WorkerSpec, Workflows};
+use taskport_abstraction::batch::Batches;
+use taskport_abstraction::journal::Journal;
+use taskport_abstraction::maintenance::Maintenance;
+use taskport_abstraction::outbox::Transactional;
+use taskport_abstraction::schedule::Schedules;
 use taskport_abstraction::task::Location;
 use taskport_abstraction::{
     Call, Capability, JobStatus, Outcome, Retry, SystemClock, TaskDefinition, WithOptions, async_trait,
@@ -68,6 +73,26 @@ impl Backend for Recorder {
     }
 
     fn admin(&self) -> Option<&dyn Admin> {
+        None
+    }
+
+    fn schedules(&self) -> Option<&dyn Schedules> {
+        None
+    }
+
+    fn batches(&self) -> Option<&dyn Batches> {
+        None
+    }
+
+    fn journal(&self) -> Option<&dyn Journal> {
+        None
+    }
+
+    fn transactional(&self) -> Option<&dyn Transactional> {
+        None
+    }
+
+    fn maintenance(&self) -> Option<&dyn Maintenance> {
         None
     }
 

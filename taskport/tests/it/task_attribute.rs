@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use taskport::abstraction::context::{AttemptInfo, StopReason};
 use taskport::abstraction::job::Progress;
+use taskport::abstraction::journal::Note;
 use taskport::abstraction::options::Priority;
 use taskport::abstraction::task::{BoxFuture, Execution, Handler};
 use taskport::abstraction::{
@@ -86,6 +87,8 @@ impl AttemptControl for Quiet {
     }
 
     fn report(&self, _: Progress) {}
+
+    fn note(&self, _: Note) {}
 }
 
 fn context() -> TaskContext {

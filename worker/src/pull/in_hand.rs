@@ -285,8 +285,11 @@ impl InHand {
     /// Every lease, with the newest progress of its attempt.
     pub(super) fn leases(&self) -> Vec<(u64, Extension)> {
         let state = self.lock();
-        let extension =
-            |held: &Held| Extension { lease: held.lease.clone(), progress: held.control.progress() };
+        let extension = |held: &Held| Extension {
+            lease: held.lease.clone(),
+            progress: held.control.progress(),
+            notes: Vec::new(),
+        };
         state.held.iter().map(|(key, held)| (*key, extension(held))).collect()
     }
 

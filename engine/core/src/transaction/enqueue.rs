@@ -154,6 +154,7 @@ impl<S: Store> Transaction<'_, S> {
             return self.insert_with_key(&job, idempotency);
         };
         match idempotency.on_conflict {
+            OnConflict::Ignore => Ok(Enqueued { id: holder.id, existing: true }),
             OnConflict::Keep if holder.task == job.task && holder.arguments == job.arguments => {
                 Ok(Enqueued { id: holder.id, existing: true })
             }
@@ -226,6 +227,8 @@ fn start_of(job: &JobRecord) -> Option<Timestamp> {
 
 fn refuse_unsupported(options: &JobOptions) -> Result<()> {
     let option = match options {
+        JobOptions { fair: Some(_), .. } => "a fair share",
+        JobOptions { batch: Some(_), .. } => "a batch",
         JobOptions { ordering_key: Some(_), .. } => "an ordering key",
         JobOptions { concurrency: Some(_), .. } => "a concurrency limit",
         JobOptions { rate_limit: Some(_), .. } => "a rate limit",

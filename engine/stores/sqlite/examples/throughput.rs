@@ -106,7 +106,7 @@ fn raw_run(jobs: usize, synchronous: Synchronous) -> Result<Duration, Failed> {
     let mut begin = db.prepare("BEGIN IMMEDIATE")?;
     let mut commit = db.prepare("COMMIT")?;
     let mut insert = db.prepare(
-        "INSERT INTO jobs (seq, id, task, queue, state, priority, position, due_at, submitted_at, arguments) \
+        "INSERT INTO taskport_jobs (seq, id, task, queue, state, priority, position, due_at, submitted_at, arguments) \
          VALUES (?1, ?2, 1, 1, 2, 4, ?3, ?4, ?4, ?5) ON CONFLICT (id) DO NOTHING",
     )?;
     let mut seq = 0_i64;
@@ -121,14 +121,14 @@ fn raw_run(jobs: usize, synchronous: Synchronous) -> Result<Duration, Failed> {
         commit.execute([])?;
     }
     let mut select = db.prepare(
-        "SELECT seq, id, token, attempt, arguments FROM jobs WHERE state = 2 AND queue = 1 \
+        "SELECT seq, id, token, attempt, arguments FROM taskport_jobs WHERE state = 2 AND queue = 1 \
          AND (expires_at IS NULL OR expires_at > ?1) ORDER BY position LIMIT ?2",
     )?;
     let mut lease = db.prepare(
-        "UPDATE jobs SET state = 3, attempt = ?2, token = ?3, worker = 2, started_at = ?4, due_at = ?5 WHERE seq = ?1",
+        "UPDATE taskport_jobs SET state = 3, attempt = ?2, token = ?3, worker = 2, started_at = ?4, due_at = ?5 WHERE seq = ?1",
     )?;
     let mut settle = db.prepare(
-        "UPDATE jobs SET state = 5, due_at = NULL, finished_at = ?3, result = ?4 \
+        "UPDATE taskport_jobs SET state = 5, due_at = NULL, finished_at = ?3, result = ?4 \
          WHERE seq = ?1 AND token = ?2 AND state = 3",
     )?;
     let mut running: Vec<(i64, i64)> = Vec::new();

@@ -26,7 +26,8 @@ impl Names {
         if let Some(key) = self.key(connection, text)? {
             return Ok(key);
         }
-        let mut insert = connection.prepare_cached("INSERT INTO names (text) VALUES (?1)").during("write")?;
+        let mut insert =
+            connection.prepare_cached("INSERT INTO taskport_names (text) VALUES (?1)").during("write")?;
         let key = insert.insert([text]).during("write")?;
         self.remember(key, text);
         Ok(key)
@@ -37,7 +38,8 @@ impl Names {
         if let Some(key) = self.keys.get(text) {
             return Ok(Some(*key));
         }
-        let mut select = connection.prepare_cached("SELECT key FROM names WHERE text = ?1").during("read")?;
+        let mut select =
+            connection.prepare_cached("SELECT key FROM taskport_names WHERE text = ?1").during("read")?;
         let key = select.query_row([text], |row| row.get(0)).optional().during("read")?;
         if let Some(key) = key {
             self.remember(key, text);
@@ -50,7 +52,8 @@ impl Names {
         if let Some(text) = self.texts.get(&key) {
             return Ok(text.clone());
         }
-        let mut select = connection.prepare_cached("SELECT text FROM names WHERE key = ?1").during("read")?;
+        let mut select =
+            connection.prepare_cached("SELECT text FROM taskport_names WHERE key = ?1").during("read")?;
         let text: Option<String> = select.query_row([key], |row| row.get(0)).optional().during("read")?;
         let text = text.ok_or_else(|| damaged(format!("no name has the key {key}")))?;
         Ok(self.remember(key, &text))
@@ -92,7 +95,8 @@ impl RunKeys {
         if let Some(key) = self.keys.get(run) {
             return Ok(Some(*key));
         }
-        let mut select = connection.prepare_cached("SELECT seq FROM runs WHERE id = ?1").during("read")?;
+        let mut select =
+            connection.prepare_cached("SELECT seq FROM taskport_runs WHERE id = ?1").during("read")?;
         let key =
             select.query_row([StoredId::new(run.as_str())], |row| row.get(0)).optional().during("read")?;
         if let Some(key) = key {
@@ -106,7 +110,8 @@ impl RunKeys {
         if let Some(id) = self.ids.get(&key) {
             return Ok(id.clone());
         }
-        let mut select = connection.prepare_cached("SELECT id FROM runs WHERE seq = ?1").during("read")?;
+        let mut select =
+            connection.prepare_cached("SELECT id FROM taskport_runs WHERE seq = ?1").during("read")?;
         let id = select
             .query_row([key], |row| Ok(id_text(row.get_ref(0)?)))
             .optional()

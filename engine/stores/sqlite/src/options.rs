@@ -9,6 +9,9 @@ pub struct SqliteOptions {
     pub synchronous: Synchronous,
     /// How long to wait for another process that holds the file.
     pub busy_timeout: Duration,
+    /// The file is another program's database, in which the store only keeps tables of its own, named `taskport_…`. What
+    /// holds for the whole file, such as its owner in the header, is left to that program.
+    pub shared_file: bool,
     /// The size of the file, in bytes, at which it counts as full. Left out, the disk decides.
     pub file_bytes_max: Option<u64>,
     /// The size of the log, in bytes, from which a thread checkpoints it.
@@ -22,6 +25,7 @@ impl Default for SqliteOptions {
         Self {
             synchronous: Synchronous::Full,
             busy_timeout: Duration::from_secs(5),
+            shared_file: false,
             file_bytes_max: None,
             wal_bytes_soft: 16 << 20,
             wal_bytes_max: 128 << 20,

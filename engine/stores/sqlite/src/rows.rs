@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::types::{ToSql, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
-use taskport_abstraction::backend::{Counts, JobFilter, QueueOrder, RunFilter, WorkerLoad};
+use taskport_abstraction::backend::{Counts, JobFilter, QueueLimits, QueueOrder, RunFilter, WorkerLoad};
 use taskport_abstraction::job::{Progress, StepRef};
 use taskport_abstraction::options::Priority;
 use taskport_abstraction::{
@@ -71,7 +71,7 @@ impl SqliteReader {
     }
 
     pub(crate) fn worker(&mut self, name: &str) -> Result<Option<WorkerRecord>> {
-        let sql = concat!("SELECT ", worker_columns!(), " FROM workers WHERE name = ?1");
+        let sql = concat!("SELECT ", worker_columns!(), " FROM taskport_workers WHERE name = ?1");
         let mut statement = self.connection.prepare_cached(sql).during("read")?;
         let mut rows = statement.query([name]).during("read")?;
         rows.next().during("read")?.map(worker).transpose()
@@ -80,7 +80,7 @@ impl SqliteReader {
 
 impl Read for SqliteReader {
     fn job(&mut self, id: &JobId) -> Result<Option<JobRecord>> {
-        let sql = concat!("SELECT ", job_columns!(), " FROM jobs WHERE id = ?1");
+        let sql = concat!("SELECT ", job_columns!(), " FROM taskport_jobs WHERE id = ?1");
         Ok(self.select_jobs(sql, &[&StoredId::new(id.as_str())])?.pop())
     }
 
@@ -88,7 +88,7 @@ impl Read for SqliteReader {
         let Some(conditions) = self.conditions(filter)? else { return Ok(Vec::new()) };
         // Dead letters and the jobs of a run have an index; everything else is found by walking from the newest.
         let indexed = filter.run.is_some() || filter.state.is_some_and(is_dead);
-        let mut sql = concat!("SELECT ", job_columns!(), " FROM jobs").to_owned();
+        let mut sql = concat!("SELECT ", job_columns!(), " FROM taskport_jobs").to_owned();
         sql.push_str(if indexed { " WHERE seq < ?1" } else { " NOT INDEXED WHERE seq < ?1" });
         let mut params: Vec<Box<dyn ToSql>> =
             vec![Box::new(before.unwrap_or(i64::MAX)), Box::new(i64::try_from(max).unwrap_or(i64::MAX))];
@@ -107,7 +107,7 @@ impl Read for SqliteReader {
 
     fn queue(&mut self, name: &QueueName) -> Result<Option<QueueRecord>> {
         let Some(key) = self.names.key(&self.connection, name.as_str())? else { return Ok(None) };
-        let sql = concat!("SELECT ", queue_columns!(), " FROM queues WHERE name = ?1");
+        let sql = concat!("SELECT ", queue_columns!(), " FROM taskport_queues WHERE name = ?1");
         let mut statement = self.connection.prepare_cached(sql).during("read")?;
         let mut rows = statement.query([key]).during("read")?;
         match rows.next().during("read")? {
@@ -117,7 +117,7 @@ impl Read for SqliteReader {
     }
 
     fn queues(&mut self) -> Result<Vec<QueueRecord>> {
-        let sql = concat!("SELECT ", queue_columns!(), " FROM queues");
+        let sql = concat!("SELECT ", queue_columns!(), " FROM taskport_queues");
         let mut statement = self.connection.prepare_cached(sql).during("read")?;
         let mut rows = statement.query([]).during("read")?;
         let mut queues = Vec::new();
@@ -131,9 +131,9 @@ impl Read for SqliteReader {
     fn oldest_ready(&mut self, queue: &QueueName) -> Result<Option<Timestamp>> {
         let Some(key) = self.names.key(&self.connection, queue.as_str())? else { return Ok(None) };
         // The oldest of each level stands first in it, so eleven looks into the index are enough.
-        let sql = "SELECT seq, due_at FROM jobs \
+        let sql = "SELECT seq, due_at FROM taskport_jobs \
                    WHERE state = 2 AND queue = ?1 AND position >= ?2 AND position < ?3 ORDER BY position LIMIT 1";
-        let newest_first = "SELECT seq, due_at FROM jobs \
+        let newest_first = "SELECT seq, due_at FROM taskport_jobs \
                             WHERE state = 2 AND queue = ?1 AND position < 0 ORDER BY position DESC LIMIT 1";
         let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<i64>>(1)?));
         let mut oldest: Option<(i64, Option<i64>)> = None;
@@ -153,7 +153,7 @@ impl Read for SqliteReader {
     }
 
     fn workers(&mut self) -> Result<Vec<WorkerRecord>> {
-        let sql = concat!("SELECT ", worker_columns!(), " FROM workers ORDER BY name");
+        let sql = concat!("SELECT ", worker_columns!(), " FROM taskport_workers ORDER BY name");
         let mut statement = self.connection.prepare_cached(sql).during("read")?;
         let mut rows = statement.query([]).during("read")?;
         let mut workers = Vec::new();
@@ -186,7 +186,7 @@ impl Read for SqliteReader {
         let run = self.run_keys.find(&self.connection, run)?;
         let key = self.names.key(&self.connection, step.as_str())?;
         let (Some(run), Some(key)) = (run, key) else { return Ok(Vec::new()) };
-        let sql = "SELECT id, step_index, state, result_type, result FROM jobs \
+        let sql = "SELECT id, step_index, state, result_type, result FROM taskport_jobs \
                    WHERE run = ?1 AND step = ?2 AND step_index >= ?3 ORDER BY step_index LIMIT ?4";
         let mut statement = self.connection.prepare_cached(sql).during("read")?;
         // A job without a place in a list has -1 and stands at 0.
@@ -211,7 +211,7 @@ impl Read for SqliteReader {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE run = ?1 AND state < 5 AND cancel_requested = 0 ORDER BY seq LIMIT ?2"
+            " FROM taskport_jobs WHERE run = ?1 AND state < 5 AND cancel_requested = 0 ORDER BY seq LIMIT ?2"
         );
         self.select_jobs(sql, &[&key, &i64::try_from(max).unwrap_or(i64::MAX)])
     }
@@ -302,8 +302,10 @@ fn queue(row: &Row<'_>, connection: &Connection, names: &mut Names) -> Result<Qu
             0 => QueueOrder::Priority,
             1 => QueueOrder::Fifo,
             2 => QueueOrder::Lifo,
+            3 => QueueOrder::Fair,
             other => return Err(damaged(format!("a queue has the order {other}"))),
         },
+        limits: QueueLimits::default(),
         paused: get(row, 2)?,
         paused_reason: get(row, 3)?,
         counts: Counts {

@@ -23,8 +23,8 @@ macro_rules! select_runs {
         concat!(
             "SELECT ",
             run_columns!(),
-            " FROM runs JOIN definitions ON definitions.hash = runs.definition_hash \
-             JOIN run_inputs ON run_inputs.run = runs.seq ",
+            " FROM taskport_runs AS runs JOIN taskport_definitions AS definitions ON definitions.hash = runs.definition_hash \
+             JOIN taskport_run_inputs AS run_inputs ON run_inputs.run = runs.seq ",
             $rest
         )
     };
@@ -50,13 +50,13 @@ pub(crate) fn runs(
 
 /// The version of a run, without reading it.
 pub(crate) fn version(connection: &Connection, id: &RunId) -> Result<Option<i64>> {
-    let sql = "SELECT version FROM runs WHERE id = ?1";
+    let sql = "SELECT version FROM taskport_runs WHERE id = ?1";
     let mut statement = connection.prepare_cached(sql).during("read")?;
     statement.query_row([StoredId::new(id.as_str())], |row| row.get(0)).optional().during("read")
 }
 
 pub(crate) fn due(connection: &Connection, now: Timestamp, max: usize) -> Result<Vec<RunId>> {
-    let sql = "SELECT id FROM runs WHERE state = 3 AND due_at IS NOT NULL AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2";
+    let sql = "SELECT id FROM taskport_runs WHERE state = 3 AND due_at IS NOT NULL AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2";
     let mut statement = connection.prepare_cached(sql).during("read")?;
     let max = i64::try_from(max).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![now.as_micros(), max]).during("read")?;
@@ -69,7 +69,7 @@ pub(crate) fn due(connection: &Connection, now: Timestamp, max: usize) -> Result
 
 /// Inserts a run, or answers `false` where its id exists.
 pub(crate) fn insert(connection: &Connection, run: &RunRecord) -> Result<bool> {
-    let sql = "INSERT INTO runs (seq, id, workflow, definition_hash, trace, state, cancel_requested, started_at, \
+    let sql = "INSERT INTO taskport_runs (seq, id, workflow, definition_hash, trace, state, cancel_requested, started_at, \
                deadline, due_at, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) \
                ON CONFLICT (id) DO NOTHING";
     let mut statement = connection.prepare_cached(sql).during("write")?;
@@ -92,10 +92,10 @@ pub(crate) fn insert(connection: &Connection, run: &RunRecord) -> Result<bool> {
         return Ok(false);
     }
     let seq = connection.last_insert_rowid();
-    let sql = "INSERT INTO run_inputs (run, input_type, input) VALUES (?1, ?2, ?3)";
+    let sql = "INSERT INTO taskport_run_inputs (run, input_type, input) VALUES (?1, ?2, ?3)";
     let mut statement = connection.prepare_cached(sql).during("write")?;
     statement.execute(params![seq, content_type(&run.input), &*run.input.bytes]).during("write")?;
-    let sql = "INSERT INTO definitions (hash, definition) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO taskport_definitions (hash, definition) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
     let mut statement = connection.prepare_cached(sql).during("write")?;
     statement.execute(params![&run.definition_hash[..], &*run.definition]).during("write")?;
     // A run that ended as it began has an outcome from the start.
@@ -104,7 +104,7 @@ pub(crate) fn insert(connection: &Connection, run: &RunRecord) -> Result<bool> {
 }
 
 pub(crate) fn put(connection: &Connection, run: &RunRecord) -> Result<()> {
-    let sql = "UPDATE runs SET state = ?2, cancel_requested = ?3, due_at = ?4, version = ?5, finished_at = ?6, \
+    let sql = "UPDATE taskport_runs SET state = ?2, cancel_requested = ?3, due_at = ?4, version = ?5, finished_at = ?6, \
                failure = ?7, output_type = ?8, output = ?9 WHERE id = ?1";
     let mut statement = connection.prepare_cached(sql).during("write")?;
     statement
@@ -124,7 +124,7 @@ pub(crate) fn put(connection: &Connection, run: &RunRecord) -> Result<()> {
 }
 
 pub(crate) fn put_steps(connection: &Connection, run: i64, steps: &[StepRecord]) -> Result<()> {
-    let sql = "INSERT INTO run_steps (run, step, state, total, submitted, succeeded, failed, started_at, finished_at, \
+    let sql = "INSERT INTO taskport_run_steps (run, step, state, total, submitted, succeeded, failed, started_at, finished_at, \
                data, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (run, step) DO UPDATE SET \
                state = excluded.state, total = excluded.total, submitted = excluded.submitted, \
                succeeded = excluded.succeeded, failed = excluded.failed, started_at = excluded.started_at, \
@@ -153,7 +153,7 @@ pub(crate) fn put_steps(connection: &Connection, run: i64, steps: &[StepRecord])
 /// The steps of a run whose version is above `since`.
 pub(crate) fn steps(connection: &Connection, run: i64, since: i64) -> Result<Vec<StepRecord>> {
     let sql = "SELECT step, state, total, submitted, succeeded, failed, started_at, finished_at, data, version \
-               FROM run_steps WHERE run = ?1 AND version > ?2";
+               FROM taskport_run_steps WHERE run = ?1 AND version > ?2";
     let mut statement = connection.prepare_cached(sql).during("read")?;
     let mut rows = statement.query([run, since]).during("read")?;
     let mut steps = Vec::new();

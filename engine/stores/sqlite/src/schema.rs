@@ -1,6 +1,6 @@
 //! What a file must say to be ours, and how a new one comes to say it.
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use taskport_abstraction::{Error, Result, codes};
 
 use crate::error::InStore;
@@ -8,56 +8,100 @@ use crate::error::InStore;
 /// `Tskp`, in the place of the header where `file` and SQLite look for the owner of a database.
 pub(crate) const APPLICATION_ID: i64 = 0x5473_6b70;
 /// The version of the schema this program writes.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
-/// The step from each version to the next.
-const MIGRATIONS: [&str; VERSION as usize] = [include_str!("schema.sql")];
+/// What a new file begins with: the tables of version 1, under their names since version 2.
+const BASE: &str = include_str!("schema/base.sql");
+/// What a file of version 1 begins with, to be the same.
+const RENAME: &str = include_str!("schema/v2/rename.sql");
+/// What version 2 adds.
+const V2: [&str; 5] = [
+    include_str!("schema/v2/limits.sql"),
+    include_str!("schema/v2/schedules.sql"),
+    include_str!("schema/v2/inbox.sql"),
+    include_str!("schema/v2/journal.sql"),
+    include_str!("schema/v2/upkeep.sql"),
+];
 
-/// Checks that the file is ours or empty and returns the version of its schema, 0 for an empty one. Changes nothing.
+/// What a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The version of the schema, 0 where there is none yet.
+    pub(crate) version: i64,
+    /// Whether the file as a whole is ours, so that its header is.
+    pub(crate) owned: bool,
+}
+
+/// Checks that the file is ours, empty or, where it is to be shared, anybody's. Changes nothing.
 ///
 /// # Errors
 /// `STORE_FOREIGN`, `STORE_NEWER`; those of reading it.
-pub(crate) fn identify(connection: &Connection) -> Result<i64> {
+pub(crate) fn identify(connection: &Connection, shared_file: bool) -> Result<Identity> {
     // One snapshot: between two of the questions another process could make the file ours.
     let tx = connection.unchecked_transaction().during("open")?;
-    identify_within(&tx)
+    identify_within(&tx, shared_file)
 }
 
-fn identify_within(connection: &Connection) -> Result<i64> {
+fn identify_within(connection: &Connection, shared_file: bool) -> Result<Identity> {
     let owner = pragma(connection, "application_id")?;
-    let version = pragma(connection, "user_version")?;
+    let header_version = pragma(connection, "user_version")?;
     let objects: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).during("open")?;
-    match (owner, version) {
-        (APPLICATION_ID, 1..=VERSION) => Ok(version),
-        (APPLICATION_ID, newer) if newer > VERSION => Err(Error::new(
+    let owned = owner == APPLICATION_ID || (owner == 0 && header_version == 0 && objects == 0);
+    let version = table_version(connection)?.unwrap_or(0).max(if owned { header_version } else { 0 });
+    match version {
+        newer if newer > VERSION => Err(Error::new(
             &codes::STORE_NEWER,
             "open",
             format!("the database has schema {newer}, and this program knows {VERSION}"),
         )
         .hint("update this program to the version that wrote the database")),
-        (0, 0) if objects == 0 => Ok(0),
-        _ => Err(Error::new(&codes::STORE_FOREIGN, "open", "the file is another program's database")
-            .hint("give a new path, or the path of a Taskport database; the file was left as it is")),
+        0 if !owned && !shared_file => {
+            Err(Error::new(&codes::STORE_FOREIGN, "open", "the file is another program's database").hint(
+                "give a new path, or say `shared_file = true` to keep jobs beside that program's tables; the file \
+                 was left as it is",
+            ))
+        }
+        version => Ok(Identity { version, owned: owned && !(shared_file && version == 0) }),
     }
+}
+
+/// The version since the second, which does not need the header.
+fn table_version(connection: &Connection) -> Result<Option<i64>> {
+    let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'taskport_schema'";
+    if connection.query_row(sql, [], |_| Ok(())).optional().during("open")?.is_none() {
+        return Ok(None);
+    }
+    connection
+        .query_row("SELECT version FROM taskport_schema", [], |row| row.get(0))
+        .optional()
+        .during("open")
 }
 
 /// Brings the schema to this program's version, in one transaction.
 ///
 /// # Errors
 /// As [`identify`]; those of writing.
-pub(crate) fn migrate(connection: &mut Connection) -> Result<()> {
-    if identify(connection)? == VERSION {
+pub(crate) fn migrate(connection: &mut Connection, shared_file: bool) -> Result<()> {
+    if identify(connection, shared_file)?.version == VERSION {
         return Ok(());
     }
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).during("open")?;
     // Another process may have been faster.
-    let version = identify_within(&tx)?;
-    for step in MIGRATIONS.iter().skip(usize::try_from(version).unwrap_or(0)) {
-        tx.execute_batch(step).during("open")?;
+    let Identity { version, owned } = identify_within(&tx, shared_file)?;
+    if version == VERSION {
+        return Ok(());
     }
-    tx.pragma_update(None, "application_id", APPLICATION_ID).during("open")?;
-    tx.pragma_update(None, "user_version", VERSION).during("open")?;
+    let begin = if version == 0 { BASE } else { RENAME };
+    for script in [begin].iter().chain(&V2) {
+        tx.execute_batch(script).during("open")?;
+    }
+    tx.execute("UPDATE taskport_schema SET version = ?1", [VERSION]).during("open")?;
+    if owned {
+        tx.pragma_update(None, "application_id", APPLICATION_ID).during("open")?;
+        // Programs from before the second version look here, and see that they are too old.
+        tx.pragma_update(None, "user_version", VERSION).during("open")?;
+    }
     tx.commit().during("open")
 }
 

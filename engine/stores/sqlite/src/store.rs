@@ -54,7 +54,7 @@ impl SqliteStore {
         let mut connection = connect(&path, &options, WRITER_CACHE_KIB)?;
         // Where several processes make one file at once, SQLite does not always wait by itself.
         let mut waited = Duration::ZERO;
-        while let Err(error) = prepare(&mut connection) {
+        while let Err(error) = prepare(&mut connection, options.shared_file) {
             if *error.code() != codes::STORE_BUSY || waited >= options.busy_timeout {
                 return Err(error);
             }
@@ -150,10 +150,10 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions, cache_kib: u32) -> R
 }
 
 /// Makes sure that the file is ours, in WAL mode and of this program's schema.
-fn prepare(connection: &mut Connection) -> Result<()> {
-    schema::identify(connection)?;
+fn prepare(connection: &mut Connection, shared_file: bool) -> Result<()> {
+    schema::identify(connection, shared_file)?;
     enter_wal_mode(connection)?;
-    schema::migrate(connection)
+    schema::migrate(connection, shared_file)
 }
 
 fn enter_wal_mode(connection: &Connection) -> Result<()> {
@@ -230,20 +230,21 @@ impl Store for SqliteStore {
 
     fn next_due(&mut self) -> Result<Option<Timestamp>> {
         let sql = "SELECT min(moment) FROM ( \
-                   SELECT * FROM (SELECT due_at AS moment FROM jobs WHERE state < 5 AND state <> 2 AND due_at IS NOT NULL \
+                   SELECT * FROM (SELECT due_at AS moment FROM taskport_jobs WHERE state < 5 AND state <> 2 AND due_at IS NOT NULL \
                                   ORDER BY due_at LIMIT 1) \
-                   UNION ALL SELECT * FROM (SELECT expires_at FROM jobs WHERE expires_at IS NOT NULL \
+                   UNION ALL SELECT * FROM (SELECT expires_at FROM taskport_jobs WHERE expires_at IS NOT NULL \
                                             AND state < 3 ORDER BY expires_at LIMIT 1) \
-                   UNION ALL SELECT * FROM (SELECT due_at FROM runs WHERE state = 3 AND due_at IS NOT NULL \
+                   UNION ALL SELECT * FROM (SELECT due_at FROM taskport_runs WHERE state = 3 AND due_at IS NOT NULL \
                                             ORDER BY due_at LIMIT 1) \
-                   UNION ALL SELECT min(forget_at) FROM workers)";
+                   UNION ALL SELECT min(forget_at) FROM taskport_workers)";
         let mut statement = self.connection().prepare_cached(sql).during("read")?;
         let earliest: Option<i64> = statement.query_row([], |row| row.get(0)).during("read")?;
         Ok(earliest.map(Timestamp::from_micros))
     }
 
     fn seq_max(&mut self) -> Result<i64> {
-        let mut statement = self.connection().prepare_cached("SELECT max(seq) FROM jobs").during("read")?;
+        let mut statement =
+            self.connection().prepare_cached("SELECT max(seq) FROM taskport_jobs").during("read")?;
         let max: Option<i64> = statement.query_row([], |row| row.get(0)).during("read")?;
         Ok(max.unwrap_or(0))
     }
@@ -258,7 +259,7 @@ impl Store for SqliteStore {
             step = Some(self.name_key(place.step.as_str())?);
             step_index = Some(place.index.map_or(-1, i64::from));
         }
-        let sql = "INSERT INTO jobs (seq, id, task, queue, state, priority, position, due_at, expires_at, \
+        let sql = "INSERT INTO taskport_jobs (seq, id, task, queue, state, priority, position, due_at, expires_at, \
                    submitted_at, run, step, step_index, tags, options, arguments_type, arguments) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
                    ON CONFLICT (id) DO NOTHING";
@@ -292,7 +293,7 @@ impl Store for SqliteStore {
         let arguments_type = self.type_key(&job.arguments)?;
         let worker = job.worker.as_deref().map(|worker| self.name_key(worker)).transpose()?;
         let result_type = job.result.as_ref().map(|result| self.type_key(result)).transpose()?.flatten();
-        let sql = "UPDATE jobs SET task = ?2, queue = ?3, state = ?4, priority = ?5, position = ?6, due_at = ?7, \
+        let sql = "UPDATE taskport_jobs SET task = ?2, queue = ?3, state = ?4, priority = ?5, position = ?6, due_at = ?7, \
                    expires_at = ?8, attempt = ?9, token = ?10, worker = ?11, cancel_requested = ?12, started_at = ?13, \
                    finished_at = ?14, progress = ?15, progress_message = ?16, tags = ?17, options = ?18, failure = ?19, \
                    result_type = ?20, result = ?21, arguments_type = ?22, arguments = ?23 WHERE seq = ?1";
@@ -328,7 +329,7 @@ impl Store for SqliteStore {
     }
 
     fn delete_job(&mut self, job: &JobRecord) -> Result<()> {
-        self.execute("DELETE FROM jobs WHERE seq = ?1", [job.seq])?;
+        self.execute("DELETE FROM taskport_jobs WHERE seq = ?1", [job.seq])?;
         Ok(())
     }
 
@@ -340,13 +341,13 @@ impl Store for SqliteStore {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE state = 2 AND queue = ?1 AND (expires_at IS NULL OR expires_at > ?2) \
+            " FROM taskport_jobs WHERE state = 2 AND queue = ?1 AND (expires_at IS NULL OR expires_at > ?2) \
              ORDER BY position LIMIT ?3"
         );
         // A select and an update for each row cost less than one update that returns the rows, which SQLite collects in
         // a table of its own first.
         let mut jobs = self.rows.select_jobs(sql, &[&queue, &now, &max])?;
-        let sql = "UPDATE jobs SET state = 3, attempt = ?2, token = ?3, worker = ?4, started_at = ?5, due_at = ?6, \
+        let sql = "UPDATE taskport_jobs SET state = 3, attempt = ?2, token = ?3, worker = ?4, started_at = ?5, due_at = ?6, \
                    progress = NULL, progress_message = NULL WHERE seq = ?1";
         let mut lease = self.connection().prepare_cached(sql).during("write")?;
         let name: Arc<str> = grant.worker.into();
@@ -368,7 +369,7 @@ impl Store for SqliteStore {
 
     fn succeed(&mut self, lease: &Lease, result: &Payload, now: Timestamp) -> Result<bool> {
         let result_type = self.type_key(result)?;
-        let sql = "UPDATE jobs SET state = 5, due_at = NULL, finished_at = ?4, cancel_requested = 0, failure = NULL, \
+        let sql = "UPDATE taskport_jobs SET state = 5, due_at = NULL, finished_at = ?4, cancel_requested = 0, failure = NULL, \
                    result_type = ?5, result = ?6 WHERE seq = ?1 AND token = ?2 AND id = ?3 AND state = 3";
         let updated = self.execute(
             sql,
@@ -390,7 +391,7 @@ impl Store for SqliteStore {
         until: Timestamp,
         progress: Option<&Progress>,
     ) -> Result<Option<bool>> {
-        let sql = "UPDATE jobs SET due_at = ?4, \
+        let sql = "UPDATE taskport_jobs SET due_at = ?4, \
                    progress_message = CASE WHEN ?5 IS NULL THEN progress_message ELSE ?6 END, \
                    progress = coalesce(?5, progress) \
                    WHERE seq = ?1 AND token = ?2 AND id = ?3 AND state = 3 RETURNING cancel_requested";
@@ -413,7 +414,7 @@ impl Store for SqliteStore {
 
     fn promote(&mut self, now: Timestamp, max: usize) -> Result<Vec<Promoted>> {
         let due: Vec<(i64, i64, i64)> = {
-            let sql = "SELECT seq, queue, state FROM jobs \
+            let sql = "SELECT seq, queue, state FROM taskport_jobs \
                        WHERE state < 5 AND state <> 2 AND state <> 3 AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
             let mut statement = self.connection().prepare_cached(sql).during("read")?;
             let params = [now.as_micros(), i64::try_from(max).unwrap_or(i64::MAX)];
@@ -422,7 +423,7 @@ impl Store for SqliteStore {
         };
         let mut promoted: Vec<Promoted> = Vec::new();
         for (seq, queue, state) in due {
-            self.execute("UPDATE jobs SET state = 2 WHERE seq = ?1", [seq])?;
+            self.execute("UPDATE taskport_jobs SET state = 2 WHERE seq = ?1", [seq])?;
             let SqliteReader { connection, names, .. } = &mut self.rows;
             let (queue, from) = (QueueName::new(names.text(connection, queue)?)?, job_state(state)?);
             match promoted.iter_mut().find(|some| some.queue == queue && some.from == from) {
@@ -437,7 +438,7 @@ impl Store for SqliteStore {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE state < 5 AND state <> 2 AND state = 3 AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2"
+            " FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state = 3 AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2"
         );
         self.rows.select_jobs(sql, &[&now.as_micros(), &i64::try_from(max).unwrap_or(i64::MAX)])
     }
@@ -446,7 +447,7 @@ impl Store for SqliteStore {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE expires_at IS NOT NULL AND state < 3 AND expires_at <= ?1 \
+            " FROM taskport_jobs WHERE expires_at IS NOT NULL AND state < 3 AND expires_at <= ?1 \
              ORDER BY expires_at, seq LIMIT ?2"
         );
         self.rows.select_jobs(sql, &[&now.as_micros(), &i64::try_from(max).unwrap_or(i64::MAX)])
@@ -458,7 +459,7 @@ impl Store for SqliteStore {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE state = 2 AND queue = ?1 ORDER BY position LIMIT ?2"
+            " FROM taskport_jobs WHERE state = 2 AND queue = ?1 ORDER BY position LIMIT ?2"
         );
         let jobs = self.rows.select_jobs(sql, &[&queue, &max])?;
         if !jobs.is_empty() {
@@ -467,7 +468,7 @@ impl Store for SqliteStore {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM jobs WHERE state < 5 AND state <> 2 AND state <> 3 AND queue = ?1 ORDER BY due_at, seq LIMIT ?2"
+            " FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 3 AND queue = ?1 ORDER BY due_at, seq LIMIT ?2"
         );
         self.rows.select_jobs(sql, &[&queue, &max])
     }
@@ -477,18 +478,19 @@ impl Store for SqliteStore {
         // The formula of `state::position`.
         let position = match order {
             QueueOrder::Priority => "((9 - priority) << 56) | seq",
-            QueueOrder::Fifo => "seq",
+            QueueOrder::Fifo | QueueOrder::Fair => "seq",
             QueueOrder::Lifo => "-seq",
         };
         for waiting in ["state = 2", "state < 5 AND state <> 2 AND state <> 3"] {
-            let sql = format!("UPDATE jobs SET position = {position} WHERE {waiting} AND queue = ?1");
+            let sql =
+                format!("UPDATE taskport_jobs SET position = {position} WHERE {waiting} AND queue = ?1");
             self.execute(&sql, [queue])?;
         }
         Ok(())
     }
 
     fn key(&mut self, key: &str) -> Result<Option<KeyRecord>> {
-        let sql = "SELECT job, until FROM keys WHERE key = ?1";
+        let sql = "SELECT job, until FROM taskport_keys WHERE key = ?1";
         let mut statement = self.connection().prepare_cached(sql).during("read")?;
         let mut rows = statement.query([key]).during("read")?;
         let Some(row) = rows.next().during("read")? else { return Ok(None) };
@@ -497,21 +499,21 @@ impl Store for SqliteStore {
     }
 
     fn put_key(&mut self, key: &KeyRecord) -> Result<()> {
-        let sql = "INSERT INTO keys (key, job, until) VALUES (?1, ?2, ?3) \
+        let sql = "INSERT INTO taskport_keys (key, job, until) VALUES (?1, ?2, ?3) \
                    ON CONFLICT (key) DO UPDATE SET job = excluded.job, until = excluded.until";
         self.execute(sql, params![&*key.key, StoredId::new(key.job.as_str()), Moment(key.until)])?;
         Ok(())
     }
 
     fn delete_key(&mut self, key: &str, job: &JobId) -> Result<()> {
-        let sql = "DELETE FROM keys WHERE key = ?1 AND job = ?2";
+        let sql = "DELETE FROM taskport_keys WHERE key = ?1 AND job = ?2";
         self.execute(sql, params![key, StoredId::new(job.as_str())])?;
         Ok(())
     }
 
     fn delete_keys_until(&mut self, now: Timestamp, max: usize) -> Result<()> {
-        let sql = "DELETE FROM keys WHERE key IN ( \
-                   SELECT key FROM keys WHERE until IS NOT NULL AND until <= ?1 ORDER BY until LIMIT ?2)";
+        let sql = "DELETE FROM taskport_keys WHERE key IN ( \
+                   SELECT key FROM taskport_keys WHERE until IS NOT NULL AND until <= ?1 ORDER BY until LIMIT ?2)";
         self.execute(sql, [now.as_micros(), i64::try_from(max).unwrap_or(i64::MAX)])?;
         Ok(())
     }
@@ -522,9 +524,10 @@ impl Store for SqliteStore {
             QueueOrder::Priority => 0,
             QueueOrder::Fifo => 1,
             QueueOrder::Lifo => 2,
+            QueueOrder::Fair => 3,
         };
         let counts = &queue.counts;
-        let sql = "INSERT OR REPLACE INTO queues (name, job_order, paused, paused_reason, submitted, scheduled, blocked, \
+        let sql = "INSERT OR REPLACE INTO taskport_queues (name, job_order, paused, paused_reason, submitted, scheduled, blocked, \
                    queued, running, retrying, succeeded, failed, cancelled, expired) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         self.execute(
@@ -550,7 +553,7 @@ impl Store for SqliteStore {
     }
 
     fn put_worker(&mut self, worker: &WorkerRecord) -> Result<()> {
-        let sql = "INSERT OR REPLACE INTO workers (name, host, pid, queues, tasks, lease_for, running, slots, started_at, \
+        let sql = "INSERT OR REPLACE INTO taskport_workers (name, host, pid, queues, tasks, lease_for, running, slots, started_at, \
                    seen_at, forget_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         self.execute(
             sql,
@@ -576,12 +579,12 @@ impl Store for SqliteStore {
     }
 
     fn delete_worker(&mut self, name: &str) -> Result<()> {
-        self.execute("DELETE FROM workers WHERE name = ?1", [name])?;
+        self.execute("DELETE FROM taskport_workers WHERE name = ?1", [name])?;
         Ok(())
     }
 
     fn forget_workers(&mut self, now: Timestamp) -> Result<()> {
-        self.execute("DELETE FROM workers WHERE forget_at <= ?1", [now.as_micros()])?;
+        self.execute("DELETE FROM taskport_workers WHERE forget_at <= ?1", [now.as_micros()])?;
         Ok(())
     }
 

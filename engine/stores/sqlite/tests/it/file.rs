@@ -31,7 +31,7 @@ fn foreign_and_newer_files_are_refused_and_left_as_they_are() {
     );
     check_refused(|path| fs::write(path, "short").unwrap(), &codes::STORE_FOREIGN);
     check_refused(
-        |path| Connection::open(path).unwrap().execute_batch("CREATE TABLE jobs (id)").unwrap(),
+        |path| Connection::open(path).unwrap().execute_batch("CREATE TABLE taskport_jobs (id)").unwrap(),
         &codes::STORE_FOREIGN,
     );
     check_refused(
@@ -46,10 +46,37 @@ fn foreign_and_newer_files_are_refused_and_left_as_they_are() {
     check_refused(
         |path| {
             drop(SqliteStore::open(path, SqliteOptions::default()).unwrap());
-            Connection::open(path).unwrap().execute_batch("PRAGMA user_version = 2").unwrap();
+            Connection::open(path).unwrap().execute_batch("UPDATE taskport_schema SET version = 3").unwrap();
         },
         &codes::STORE_NEWER,
     );
+}
+
+#[test]
+fn a_shared_file_keeps_its_owner_and_its_own_tables() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.db");
+    let app = Connection::open(&path).unwrap();
+    app.execute_batch(
+        "PRAGMA application_id = 7; PRAGMA user_version = 12; CREATE TABLE jobs (title); CREATE TABLE queues (x);
+         CREATE INDEX jobs_id ON jobs (title); INSERT INTO jobs VALUES ('baker')",
+    )
+    .unwrap();
+    let options = SqliteOptions { shared_file: true, ..SqliteOptions::default() };
+    let store = SqliteStore::open(&path, options.clone()).unwrap();
+    let mut engine = Engine::open(store, config(), start()).unwrap();
+    let mut tx = engine.begin(start()).unwrap();
+    tx.enqueue_one(new_job("job-1", JobOptions::default())).unwrap();
+    tx.commit().unwrap();
+    drop(engine);
+    let pragma = |name: &str| app.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!((pragma("application_id"), pragma("user_version")), (7, 12));
+    let title: String = app.query_row("SELECT title FROM jobs", [], |row| row.get(0)).unwrap();
+    assert_eq!(title, "baker");
+    let jobs: i64 = app.query_row("SELECT count(*) FROM taskport_jobs", [], |row| row.get(0)).unwrap();
+    assert_eq!(jobs, 1);
+    // Once the tables are there, the file is known without the option.
+    drop(SqliteStore::open(&path, SqliteOptions::default()).unwrap());
 }
 
 #[test]
@@ -145,7 +172,7 @@ fn options_of_an_unknown_version_make_a_dead_letter_and_stop_nobody() {
     h.submit("broken", JobOptions::default()).unwrap();
     h.submit("good", JobOptions::default()).unwrap();
     let other = Connection::open(h.path()).unwrap();
-    let set = "UPDATE jobs SET options = ?1 WHERE id = ?2";
+    let set = "UPDATE taskport_jobs SET options = ?1 WHERE id = ?2";
     other.execute(set, rusqlite::params![br#"{"v":2,"value":{"new":1}}"#, "newer"]).unwrap();
     other.execute(set, rusqlite::params![b"\xff\x00", "broken"]).unwrap();
     let deliveries = h.claim(3);
@@ -194,30 +221,30 @@ fn the_planner_uses_the_indexes_the_hot_statements_need() {
         assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{sql}: {plan:?}");
     };
     check(
-        "SELECT seq FROM jobs WHERE state = 2 AND queue = 1 AND (expires_at IS NULL OR expires_at > 5) ORDER BY position LIMIT 9",
-        "COVERING INDEX jobs_ready",
+        "SELECT seq FROM taskport_jobs WHERE state = 2 AND queue = 1 AND (expires_at IS NULL OR expires_at > 5) ORDER BY position LIMIT 9",
+        "COVERING INDEX taskport_jobs_ready",
     );
     check(
-        "SELECT seq, queue, state FROM jobs WHERE state < 5 AND state <> 2 AND state <> 3 AND due_at <= 5 ORDER BY due_at LIMIT 9",
-        "jobs_timers",
+        "SELECT seq, queue, state FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 3 AND due_at <= 5 ORDER BY due_at LIMIT 9",
+        "taskport_jobs_timers",
     );
     check(
-        "SELECT seq FROM jobs WHERE state < 5 AND state <> 2 AND state = 3 AND due_at <= 5 ORDER BY due_at, seq LIMIT 9",
-        "jobs_timers",
+        "SELECT seq FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state = 3 AND due_at <= 5 ORDER BY due_at, seq LIMIT 9",
+        "taskport_jobs_timers",
     );
     check(
-        "SELECT seq FROM jobs WHERE expires_at IS NOT NULL AND state < 3 AND expires_at <= 5 ORDER BY expires_at, seq LIMIT 9",
-        "jobs_expiring",
+        "SELECT seq FROM taskport_jobs WHERE expires_at IS NOT NULL AND state < 3 AND expires_at <= 5 ORDER BY expires_at, seq LIMIT 9",
+        "taskport_jobs_expiring",
     );
     check(
-        "SELECT seq FROM jobs WHERE seq < 9 AND state = 6 AND state > 5 ORDER BY seq DESC LIMIT 9",
-        "jobs_dead",
+        "SELECT seq FROM taskport_jobs WHERE seq < 9 AND state = 6 AND state > 5 ORDER BY seq DESC LIMIT 9",
+        "taskport_jobs_dead",
     );
     check(
-        "SELECT seq FROM jobs WHERE run = 1 AND step = 2 AND step_index >= 3 ORDER BY step_index LIMIT 9",
-        "jobs_steps",
+        "SELECT seq FROM taskport_jobs WHERE run = 1 AND step = 2 AND step_index >= 3 ORDER BY step_index LIMIT 9",
+        "taskport_jobs_steps",
     );
-    check("SELECT seq FROM jobs WHERE id = 'x'", "jobs_id");
+    check("SELECT seq FROM taskport_jobs WHERE id = 'x'", "taskport_jobs_id");
 }
 
 #[test]
@@ -240,7 +267,7 @@ fn the_schema_knows_who_owns_the_file() {
     h.settle(&delivery, Verdict::Reject(failure("no"))).unwrap();
     let other = Connection::open(h.path()).unwrap();
     let pragma = |name: &str| other.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!((pragma("application_id"), pragma("user_version")), (0x5473_6b70, 1));
+    assert_eq!((pragma("application_id"), pragma("user_version")), (0x5473_6b70, 2));
     let mode: String = other.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
     assert_eq!(mode, "wal");
     let check: String = other.pragma_query_value(None, "integrity_check", |row| row.get(0)).unwrap();

@@ -202,7 +202,7 @@ fn a_lapsed_lease_is_rescued_and_its_late_outcome_refused<S: Store>(h: &mut Harn
     let second = h.claim(1).remove(0);
     assert_eq!((second.attempt, second.lease.token.0), (2, 2));
     assert_eq!(h.settle(&first, ack("1")).unwrap_err().code(), &codes::LEASE_LOST);
-    let late = Extension { lease: first.lease.clone(), progress: None };
+    let late = Extension { lease: first.lease.clone(), progress: None, notes: Vec::new() };
     let answer = h.tx(|tx| tx.extend(&[late], LEASE).remove(0)).0;
     assert_eq!(answer.unwrap_err().code(), &codes::LEASE_LOST);
     h.settle(&second, ack("2")).unwrap();
@@ -241,13 +241,14 @@ fn extending_keeps_the_lease_and_the_progress<S: Store>(h: &mut Harness<S>) {
     for (fraction, message) in [(0.25, Some("read")), (0.5, None)] {
         h.pass(20);
         let progress = Some(Progress::new(fraction, message));
-        let extension = Extension { lease: delivery.lease.clone(), progress: progress.clone() };
+        let extension =
+            Extension { lease: delivery.lease.clone(), progress: progress.clone(), notes: Vec::new() };
         let extended = h.tx(|tx| tx.extend(&[extension], LEASE).remove(0)).0.unwrap();
         assert_eq!((extended.expires_at, extended.cancel_requested), (h.now + LEASE, false));
         assert_eq!(h.status("a").progress, progress);
     }
     h.tx(|tx| tx.cancel(&[job_id("a")]));
-    let extension = Extension { lease: delivery.lease.clone(), progress: None };
+    let extension = Extension { lease: delivery.lease.clone(), progress: None, notes: Vec::new() };
     assert!(h.tx(|tx| tx.extend(&[extension], LEASE).remove(0)).0.unwrap().cancel_requested);
     assert_eq!(h.status("a").progress, Some(Progress::new(0.5, None)));
     h.settle(&delivery, ack("1")).unwrap();

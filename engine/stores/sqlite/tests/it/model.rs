@@ -209,7 +209,8 @@ fn apply<S: Store>(
             format!("{:?}", tx.settle(settlement.as_slice()))
         }
         Command::Extend(n, progress) => {
-            let extension = lease(*n).map(|lease| Extension { lease, progress: progress.clone() });
+            let extension =
+                lease(*n).map(|lease| Extension { lease, progress: progress.clone(), notes: Vec::new() });
             format!("{:?}", tx.extend(extension.as_slice(), lease_for))
         }
         Command::Cancel(n) => format!("{:?}", tx.cancel(&[id(*n)])),

@@ -1,11 +1,12 @@
--- Version 1. States: 0 scheduled, 1 blocked, 2 queued, 3 running, 4 retrying, 5 succeeded, 6 failed, 7 cancelled,
+-- What a new file begins with. Every name begins with `taskport_`, so that the tables can live in another program's
+-- database. States: 0 scheduled, 1 blocked, 2 queued, 3 running, 4 retrying, 5 succeeded, 6 failed, 7 cancelled,
 -- 8 expired. Comparisons instead of lists keep the conditions of the indexes cheap: SQLite builds a table for each list of
 -- more than two. Times are microseconds since 1970 in UTC. Ids that are lower-case UUIDs are 16 bytes, others are text.
 
 -- Queues, tasks, steps and workers by a short key, each written once.
-CREATE TABLE names (key INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
+CREATE TABLE taskport_names (key INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 
-CREATE TABLE jobs (
+CREATE TABLE taskport_jobs (
     seq INTEGER PRIMARY KEY,
     id NOT NULL,
     task INTEGER NOT NULL,
@@ -35,18 +36,18 @@ CREATE TABLE jobs (
     arguments_type INTEGER,
     arguments BLOB NOT NULL
 );
-CREATE UNIQUE INDEX jobs_id ON jobs (id);
+CREATE UNIQUE INDEX taskport_jobs_id ON taskport_jobs (id);
 -- What a claim walks; the expiry is in it so that the walk does not touch the rows.
-CREATE INDEX jobs_ready ON jobs (queue, position, expires_at) WHERE state = 2;
+CREATE INDEX taskport_jobs_ready ON taskport_jobs (queue, position, expires_at) WHERE state = 2;
 -- What time calls for.
-CREATE INDEX jobs_timers ON jobs (due_at) WHERE state < 5 AND state <> 2;
-CREATE INDEX jobs_expiring ON jobs (expires_at) WHERE expires_at IS NOT NULL AND state < 3;
+CREATE INDEX taskport_jobs_timers ON taskport_jobs (due_at) WHERE state < 5 AND state <> 2;
+CREATE INDEX taskport_jobs_expiring ON taskport_jobs (expires_at) WHERE expires_at IS NOT NULL AND state < 3;
 -- Dead letters and their like. Succeeded jobs are found by id only.
-CREATE INDEX jobs_dead ON jobs (state) WHERE state > 5;
+CREATE INDEX taskport_jobs_dead ON taskport_jobs (state) WHERE state > 5;
 -- The jobs of runs; -1 stands for no place in a list.
-CREATE UNIQUE INDEX jobs_steps ON jobs (run, step, step_index) WHERE run IS NOT NULL;
+CREATE UNIQUE INDEX taskport_jobs_steps ON taskport_jobs (run, step, step_index) WHERE run IS NOT NULL;
 
-CREATE TABLE queues (
+CREATE TABLE taskport_queues (
     name INTEGER PRIMARY KEY,
     job_order INTEGER NOT NULL,
     paused INTEGER NOT NULL,
@@ -64,10 +65,10 @@ CREATE TABLE queues (
 );
 
 -- Idempotency keys; one without `until` stands for its job as long as that lives.
-CREATE TABLE keys (key TEXT PRIMARY KEY, job NOT NULL, until INTEGER) WITHOUT ROWID;
-CREATE INDEX keys_until ON keys (until) WHERE until IS NOT NULL;
+CREATE TABLE taskport_keys (key TEXT PRIMARY KEY, job NOT NULL, until INTEGER) WITHOUT ROWID;
+CREATE INDEX taskport_keys_until ON taskport_keys (until) WHERE until IS NOT NULL;
 
-CREATE TABLE workers (
+CREATE TABLE taskport_workers (
     name TEXT PRIMARY KEY,
     host TEXT NOT NULL,
     pid INTEGER NOT NULL,
@@ -82,9 +83,9 @@ CREATE TABLE workers (
 ) WITHOUT ROWID;
 
 -- Definitions of workflows by their SHA-256, each written once.
-CREATE TABLE definitions (hash BLOB PRIMARY KEY, definition BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE taskport_definitions (hash BLOB PRIMARY KEY, definition BLOB NOT NULL) WITHOUT ROWID;
 
-CREATE TABLE runs (
+CREATE TABLE taskport_runs (
     seq INTEGER PRIMARY KEY,
     id NOT NULL,
     workflow TEXT NOT NULL,
@@ -101,13 +102,13 @@ CREATE TABLE runs (
     output_type TEXT,
     output BLOB
 );
-CREATE UNIQUE INDEX runs_id ON runs (id);
-CREATE INDEX runs_due ON runs (due_at) WHERE state = 3 AND due_at IS NOT NULL;
+CREATE UNIQUE INDEX taskport_runs_id ON taskport_runs (id);
+CREATE INDEX taskport_runs_due ON taskport_runs (due_at) WHERE state = 3 AND due_at IS NOT NULL;
 
 -- Apart from the runs, whose rows are written with every step that ends.
-CREATE TABLE run_inputs (run INTEGER PRIMARY KEY, input_type TEXT, input BLOB NOT NULL);
+CREATE TABLE taskport_run_inputs (run INTEGER PRIMARY KEY, input_type TEXT, input BLOB NOT NULL);
 
-CREATE TABLE run_steps (
+CREATE TABLE taskport_run_steps (
     run INTEGER NOT NULL,
     step INTEGER NOT NULL,
     state INTEGER NOT NULL,
@@ -122,4 +123,8 @@ CREATE TABLE run_steps (
     PRIMARY KEY (run, step)
 ) WITHOUT ROWID;
 -- What another process changed since a version; a run of many steps is never read as a whole for it.
-CREATE INDEX run_steps_version ON run_steps (run, version);
+CREATE INDEX taskport_run_steps_version ON taskport_run_steps (run, version);
+
+-- One row: the version of all that is named `taskport_`. The header of the file belongs to whoever made it.
+CREATE TABLE taskport_schema (version INTEGER NOT NULL);
+INSERT INTO taskport_schema (version) VALUES (1);

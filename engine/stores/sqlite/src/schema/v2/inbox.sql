@@ -1,0 +1,1 @@
+-- Jobs submitted in other programs' transactions, and those on their way to other backends.

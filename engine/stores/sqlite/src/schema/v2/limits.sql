@@ -1,0 +1,1 @@
+-- Fair shares, ordering keys, concurrency limits, rates and batches.

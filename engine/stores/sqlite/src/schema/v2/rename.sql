@@ -1,0 +1,36 @@
+-- Version 1 had the tables of base.sql under names without `taskport_`.
+
+ALTER TABLE jobs RENAME TO taskport_jobs;
+ALTER TABLE names RENAME TO taskport_names;
+ALTER TABLE queues RENAME TO taskport_queues;
+ALTER TABLE keys RENAME TO taskport_keys;
+ALTER TABLE workers RENAME TO taskport_workers;
+ALTER TABLE definitions RENAME TO taskport_definitions;
+ALTER TABLE runs RENAME TO taskport_runs;
+ALTER TABLE run_inputs RENAME TO taskport_run_inputs;
+ALTER TABLE run_steps RENAME TO taskport_run_steps;
+
+DROP INDEX jobs_id;
+DROP INDEX jobs_ready;
+DROP INDEX jobs_timers;
+DROP INDEX jobs_expiring;
+DROP INDEX jobs_dead;
+DROP INDEX jobs_steps;
+DROP INDEX keys_until;
+DROP INDEX runs_id;
+DROP INDEX runs_due;
+DROP INDEX run_steps_version;
+
+CREATE UNIQUE INDEX taskport_jobs_id ON taskport_jobs (id);
+CREATE INDEX taskport_jobs_ready ON taskport_jobs (queue, position, expires_at) WHERE state = 2;
+CREATE INDEX taskport_jobs_timers ON taskport_jobs (due_at) WHERE state < 5 AND state <> 2;
+CREATE INDEX taskport_jobs_expiring ON taskport_jobs (expires_at) WHERE expires_at IS NOT NULL AND state < 3;
+CREATE INDEX taskport_jobs_dead ON taskport_jobs (state) WHERE state > 5;
+CREATE UNIQUE INDEX taskport_jobs_steps ON taskport_jobs (run, step, step_index) WHERE run IS NOT NULL;
+CREATE INDEX taskport_keys_until ON taskport_keys (until) WHERE until IS NOT NULL;
+CREATE UNIQUE INDEX taskport_runs_id ON taskport_runs (id);
+CREATE INDEX taskport_runs_due ON taskport_runs (due_at) WHERE state = 3 AND due_at IS NOT NULL;
+CREATE INDEX taskport_run_steps_version ON taskport_run_steps (run, version);
+
+CREATE TABLE taskport_schema (version INTEGER NOT NULL);
+INSERT INTO taskport_schema (version) VALUES (1);
