@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskport_abstraction::backend::{Attempt, Verdict};
+use taskport_abstraction::backend::{Attempt, Verdict, WorkerEvent};
 use taskport_abstraction::task::BoxFuture;
 use taskport_abstraction::{Error, Executor, Result, TaskName, codes};
 use taskport_registry::Registry;
@@ -12,7 +12,9 @@ use tower::Service;
 
 use crate::catalog::Catalog;
 use crate::isolation::ChildPool;
+use crate::layers::trace::AttemptSpans;
 use crate::layers::{self, Stack};
+use crate::metrics::WorkerMetrics;
 use crate::profile::Profile;
 
 /// Runs attempts of a registry's tasks, each under its limits. Clones share the limits.
@@ -25,6 +27,7 @@ use crate::profile::Profile;
 pub struct TaskExecutor {
     stack: Stack,
     gauges: Arc<layers::Gauges>,
+    metrics: Option<Arc<WorkerMetrics>>,
 }
 
 /// How an executor runs attempts.
@@ -39,6 +42,10 @@ pub struct ExecutorOptions {
     /// How long an attempt that was asked to stop may go on before it is dropped, or killed where it is isolated. A
     /// plain function cannot be dropped and is waited for.
     pub stop_grace: Duration,
+    /// Where attempts are counted. Left out, nothing is.
+    pub metrics: Option<Arc<WorkerMetrics>>,
+    /// What puts spans around attempts besides the log's own.
+    pub spans: Option<Arc<dyn AttemptSpans>>,
 }
 
 impl Default for ExecutorOptions {
@@ -49,6 +56,8 @@ impl Default for ExecutorOptions {
             blocking_threads_max: 64,
             children_max: processors,
             stop_grace: Duration::from_secs(5),
+            metrics: None,
+            spans: None,
         }
     }
 }
@@ -77,12 +86,13 @@ impl TaskExecutor {
         for (profile, glob) in crate::profile::unmatched_globs(&options.profiles, &names) {
             tracing::warn!(profile, glob, "no task matches this glob of a resource profile");
         }
-        let gauges = Arc::new(layers::Gauges::default());
+        let gauges = options.metrics.as_ref().map(|metrics| metrics.threads.clone()).unwrap_or_default();
         let stack = layers::stack(catalog, children, &options, gauges.clone());
-        Ok(Self { stack, gauges })
+        Ok(Self { stack, gauges, metrics: options.metrics })
     }
 
-    /// How many attempts run on threads that were left behind at their hard limit. Their slots stay taken.
+    /// How many attempts run on threads that were left behind at their hard limit. Their slots stay taken. Executors
+    /// that share their metrics count together.
     pub fn detached(&self) -> usize {
         self.gauges.detached()
     }
@@ -98,6 +108,12 @@ impl Executor for TaskExecutor {
                 Err(never) => match never {},
             }
         })
+    }
+
+    fn observe(&self, event: WorkerEvent) {
+        if let Some(metrics) = &self.metrics {
+            metrics.observe(event);
+        }
     }
 }
 

@@ -1,16 +1,18 @@
-//! The layers around every attempt, outermost first: [`trace`], [`resolve`], [`admit`], [`panic`], [`limit`], [`run`].
+//! The layers around every attempt, outermost first: [`trace`], [`meter`], [`resolve`], [`admit`], [`panic`], [`limit`],
+//! [`run`].
 //!
 //! Each is a `tower` service over the next and always ready, for what limits an attempt depends on its task. The outer
-//! two speak of attempts and verdicts, the inner four of a job and what its handler returned. Their futures are plain
+//! three speak of attempts and verdicts, the inner four of a job and what its handler returned. Their futures are plain
 //! structs that are boxed once, together, by the executor.
 
 mod admit;
 mod limit;
+mod meter;
 pub(crate) mod panic;
 pub(crate) mod rate;
 mod resolve;
 pub(crate) mod run;
-mod trace;
+pub(crate) mod trace;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +29,7 @@ use crate::isolation::{Child, ChildPool};
 
 /// The whole stack.
 pub(crate) type Stack =
-    trace::Trace<resolve::Resolve<admit::Admit<panic::CatchPanic<limit::TimeLimit<run::Run>>>>>;
+    trace::Trace<meter::Meter<resolve::Resolve<admit::Admit<panic::CatchPanic<limit::TimeLimit<run::Run>>>>>>;
 
 /// Puts the layers on each other.
 pub(crate) fn stack(
@@ -39,8 +41,11 @@ pub(crate) fn stack(
     let threads = Arc::new(Semaphore::new(options.blocking_threads_max.min(Semaphore::MAX_PERMITS)));
     let catalog = Arc::new(catalog);
     let stop_grace = options.stop_grace;
+    let (spans, metrics) = (options.spans.clone(), options.metrics.clone());
+    let known = catalog.clone();
     ServiceBuilder::new()
-        .layer(layer_fn(trace::Trace::new))
+        .layer(layer_fn(move |inner| trace::Trace::new(inner, spans.clone())))
+        .layer(layer_fn(move |inner| meter::Meter::new(inner, metrics.clone(), &known)))
         .layer(layer_fn(move |inner| resolve::Resolve::new(inner, catalog.clone())))
         .layer(layer_fn(move |inner| admit::Admit::new(inner, threads.clone(), children.clone())))
         .layer(layer_fn(panic::CatchPanic::new))

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use taskport_abstraction::backend::{Phase, Shutdown, WorkerReport, WorkerSpec};
+use taskport_abstraction::backend::{Phase, Shutdown, WorkerEvent, WorkerReport, WorkerSpec};
 use taskport_abstraction::context::StopReason;
 use taskport_abstraction::{Clock, Consumer, Error, ErrorKind, Executor, Result, Worker, codes};
 use tokio::runtime::Handle;
@@ -75,7 +75,7 @@ impl Worker for PullWorker {
         tracing::info!(worker = %spec.name, queues = ?spec.queues, concurrency = spec.concurrency, "worker started");
         let in_hand = Arc::new(InHand::new(&spec, clock.clone()));
         let _running = DropRunning(in_hand.clone());
-        let mut keeper = Keeper::start(in_hand.clone(), consumer.clone(), &spec)?;
+        let mut keeper = Keeper::start(in_hand.clone(), consumer.clone(), executor.clone(), &spec)?;
         let mut lanes = JoinSet::new();
         let lane_count = spec.concurrency.clamp(1, Handle::current().metrics().num_workers().max(1));
         for _ in 0..lane_count {
@@ -84,12 +84,18 @@ impl Worker for PullWorker {
         let mut settlers = JoinSet::new();
         for index in 0..SETTLERS {
             let backoff = Backoff::new(clock.now(), index as u64);
-            settlers.spawn(settler::run(in_hand.clone(), consumer.clone(), spec.lease_for, backoff));
+            settlers.spawn(settler::run(
+                in_hand.clone(),
+                consumer.clone(),
+                executor.clone(),
+                spec.lease_for,
+                backoff,
+            ));
         }
 
         let backoff = Backoff::new(clock.now(), SETTLERS as u64);
         let ended = tokio::select! {
-            ended = fetch(&in_hand, consumer.as_ref(), shutdown.as_ref(), backoff) => ended,
+            ended = fetch(&in_hand, consumer.as_ref(), executor.as_ref(), shutdown.as_ref(), backoff) => ended,
             _ = lanes.join_next() => Err(broken("running jobs")),
             _ = settlers.join_next() => Err(broken("settling outcomes")),
             () = keeper.ended() => Err(broken("renewing leases")),
@@ -126,6 +132,7 @@ impl Drop for DropRunning {
 async fn fetch(
     in_hand: &InHand,
     consumer: &dyn Consumer,
+    executor: &dyn Executor,
     shutdown: &dyn Shutdown,
     mut backoff: Backoff,
 ) -> Result<()> {
@@ -140,6 +147,7 @@ async fn fetch(
             Ok(batch) if batch.is_empty() => return Ok(()),
             Ok(batch) => {
                 backoff.reset();
+                executor.observe(WorkerEvent::Claimed(batch.len()));
                 in_hand.add(batch);
                 continue;
             }
@@ -148,6 +156,7 @@ async fn fetch(
         if error.code() == &codes::CLOSED || !can_mend(&error) {
             return Err(error);
         }
+        executor.observe(WorkerEvent::ClaimFailed);
         let delay = backoff.next();
         tracing::warn!(%error, delay_ms = delay.as_millis(), "no jobs can be fetched; trying again");
         tokio::select! {

@@ -1,11 +1,13 @@
 //! A span around each attempt, and a log line at its start and end. Payloads never appear in either (I7).
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use taskport_abstraction::backend::{Attempt, Verdict};
+use taskport_abstraction::backend::{Attempt, Delivery, Verdict};
 use taskport_abstraction::options::TraceContext;
 use taskport_abstraction::{Failure, FailureKind};
 use tokio::time::Instant;
@@ -15,15 +17,24 @@ use tracing::{Level, Span};
 /// The target of the lines, so that a filter can choose them.
 const TARGET: &str = "taskport::attempt";
 
+/// Spans around attempts, for whoever follows a job from its submit across processes.
+pub trait AttemptSpans: Send + Sync + fmt::Debug {
+    /// The span of an attempt, entered whenever the attempt runs.
+    fn start(&self, delivery: &Delivery) -> Span;
+    /// Says in the span how the attempt is to be settled.
+    fn end(&self, span: &Span, verdict: &Verdict);
+}
+
 /// See the module.
 #[derive(Debug, Clone)]
 pub(crate) struct Trace<S> {
     inner: S,
+    spans: Option<Arc<dyn AttemptSpans>>,
 }
 
 impl<S> Trace<S> {
-    pub(crate) fn new(inner: S) -> Self {
-        Self { inner }
+    pub(crate) fn new(inner: S, spans: Option<Arc<dyn AttemptSpans>>) -> Self {
+        Self { inner, spans }
     }
 }
 
@@ -41,6 +52,8 @@ where
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
         let delivery = &attempt.delivery;
+        let outer = self.spans.clone().map(|spans| (spans.start(delivery), spans));
+        let entered = outer.as_ref().map(|(span, _)| span.enter());
         let span = tracing::info_span!(
             target: TARGET,
             "attempt",
@@ -56,7 +69,9 @@ where
             tracing::debug!(target: TARGET, "attempt started");
             tracing::enabled!(target: TARGET, Level::ERROR).then(Instant::now)
         });
-        TraceFuture { inner: self.inner.call(attempt), span, started }
+        let inner = self.inner.call(attempt);
+        drop(entered);
+        TraceFuture { inner, outer, span, started }
     }
 }
 
@@ -64,6 +79,7 @@ where
 #[derive(Debug)]
 pub(crate) struct TraceFuture<F> {
     inner: F,
+    outer: Option<(Span, Arc<dyn AttemptSpans>)>,
     span: Span,
     started: Option<Instant>,
 }
@@ -73,10 +89,14 @@ impl<F: Future<Output = Result<Verdict, Infallible>> + Unpin> Future for TraceFu
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
+        let _outer = this.outer.as_ref().map(|(span, _)| span.enter());
         let _entered = this.span.enter();
         let Ok(verdict) = ready!(Pin::new(&mut this.inner).poll(cx));
         if let Some(started) = this.started {
             log_end(&verdict, started.elapsed().as_secs_f64() * 1e3);
+        }
+        if let Some((span, spans)) = &this.outer {
+            spans.end(span, &verdict);
         }
         Poll::Ready(Ok(verdict))
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::join3;
-use taskport_abstraction::backend::{Extension, WorkerSpec};
-use taskport_abstraction::{Consumer, Error, ErrorKind, Result, codes};
+use taskport_abstraction::backend::{Extension, WorkerEvent, WorkerSpec};
+use taskport_abstraction::{Consumer, Error, ErrorKind, Executor, Result, codes};
 use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -34,6 +34,7 @@ impl Keeper {
     pub(super) fn start(
         in_hand: Arc<InHand>,
         consumer: Arc<dyn Consumer>,
+        executor: Arc<dyn Executor>,
         spec: &WorkerSpec,
     ) -> Result<Self> {
         let refused = |source| {
@@ -48,7 +49,7 @@ impl Keeper {
             tokio::select! {
                 _ = stopped => {}
                 ((), (), ()) = join3(
-                    renew(&in_hand, consumer.as_ref(), period),
+                    renew(&in_hand, consumer.as_ref(), executor.as_ref(), period),
                     report(&in_hand, consumer.as_ref(), period),
                     listen(&in_hand, consumer.as_ref()),
                 ) => {}
@@ -71,12 +72,13 @@ impl Keeper {
 }
 
 /// Renews every lease at a third of its length.
-async fn renew(in_hand: &InHand, consumer: &dyn Consumer, period: Duration) {
+async fn renew(in_hand: &InHand, consumer: &dyn Consumer, executor: &dyn Executor, period: Duration) {
     let mut backoff = Backoff::new(in_hand.now(), 0x1EA5E);
     loop {
         sleep(period).await;
-        while let Err(error) = renew_all(in_hand, consumer, period).await {
+        while let Err(error) = renew_all(in_hand, consumer, executor, period).await {
             in_hand.stop_lapsed();
+            executor.observe(WorkerEvent::ExtendFailed);
             tracing::warn!(%error, "leases cannot be renewed; trying again");
             sleep(backoff.next().min(period)).await;
         }
@@ -84,22 +86,34 @@ async fn renew(in_hand: &InHand, consumer: &dyn Consumer, period: Duration) {
     }
 }
 
-async fn renew_all(in_hand: &InHand, consumer: &dyn Consumer, limit: Duration) -> Result<()> {
+async fn renew_all(
+    in_hand: &InHand,
+    consumer: &dyn Consumer,
+    executor: &dyn Executor,
+    limit: Duration,
+) -> Result<()> {
     let mut failed = Ok(());
     for chunk in in_hand.leases().chunks(EXTEND_LEN_MAX) {
         let asked_at = in_hand.now();
         let batch: Vec<Extension> = chunk.iter().map(|(_, extension)| extension.clone()).collect();
         let results = timeout(limit, consumer.extend(batch)).await.map_err(|_| late("extend"))??;
+        let (mut extended_len, mut lost_len) = (0, 0);
         for ((key, extension), result) in chunk.iter().zip(results) {
             match result {
-                Ok(extended) => in_hand.extended(*key, asked_at, extended),
+                Ok(extended) => {
+                    in_hand.extended(*key, asked_at, extended);
+                    extended_len += 1;
+                }
                 Err(error) if matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::NotFound) => {
                     tracing::debug!(job = %extension.lease.job, %error, "lease lost");
                     in_hand.lost(*key);
+                    lost_len += 1;
                 }
                 Err(error) => failed = Err(error),
             }
         }
+        executor.observe(WorkerEvent::Extended(extended_len));
+        executor.observe(WorkerEvent::LeasesLost(lost_len));
     }
     failed
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskport_abstraction::backend::Verdict;
-use taskport_abstraction::{Consumer, Error, ErrorKind, Failure, FailureKind, codes};
+use taskport_abstraction::backend::{Verdict, WorkerEvent};
+use taskport_abstraction::{Consumer, Error, ErrorKind, Executor, Failure, FailureKind, codes};
 use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
@@ -17,6 +17,7 @@ use super::late;
 pub(super) async fn run(
     in_hand: Arc<InHand>,
     consumer: Arc<dyn Consumer>,
+    executor: Arc<dyn Executor>,
     limit: Duration,
     mut backoff: Backoff,
 ) {
@@ -38,6 +39,10 @@ pub(super) async fn run(
                 }
             }
             in_hand.settled(&settled);
+            let refused = settled.iter().filter(|(_, how)| *how == Settled::Refused).count();
+            executor.observe(WorkerEvent::Stored(settled.len() - refused));
+            executor.observe(WorkerEvent::Refused(refused));
+            executor.observe(WorkerEvent::StoreFailed(again.len()));
             match again.first() {
                 None => backoff.reset(),
                 Some((_, error)) => {

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use taskport_abstraction::backend::{Attempt, Phase, Shutdown, Verdict, Worker, WorkerReport, WorkerSpec};
+use taskport_abstraction::backend::{
+    Attempt, Phase, Shutdown, Verdict, Worker, WorkerEvent, WorkerReport, WorkerSpec,
+};
 use taskport_abstraction::context::StopReason;
 use taskport_abstraction::task::{BoxFuture, Execution};
 use taskport_abstraction::{
@@ -431,6 +433,8 @@ impl Executor for Panics {
             panic!("out of contract")
         })
     }
+
+    fn observe(&self, _: WorkerEvent) {}
 }
 
 #[tokio::test]

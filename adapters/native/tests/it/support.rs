@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskport_abstraction::backend::{Attempt, Delivery, Receipt, Submission, Verdict, WorkerSpec};
+use taskport_abstraction::backend::{
+    Attempt, Delivery, Receipt, Submission, Verdict, WorkerEvent, WorkerSpec,
+};
 use taskport_abstraction::task::BoxFuture;
 use taskport_abstraction::{
     ArgumentsBuilder, Backend, BackendName, Environment, Executor, JobId, JobOptions, JobState, Payload,
@@ -107,6 +109,8 @@ impl Executor for Handler {
         let verdict = (self.0)(&attempt.delivery);
         Box::pin(async move { verdict })
     }
+
+    fn observe(&self, _: WorkerEvent) {}
 }
 
 /// Runs every attempt until it is asked to stop.
@@ -123,4 +127,6 @@ impl Executor for Endless {
             Verdict::Cancelled(failure)
         })
     }
+
+    fn observe(&self, _: WorkerEvent) {}
 }
