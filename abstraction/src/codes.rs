@@ -78,4 +78,5 @@ codes! {
     UNKNOWN_WORKFLOW = 46, NotFound, "Unknown workflow";
     BLOCKING_IN_ASYNC = 47, InvalidInput, "The blocking API inside an async runtime";
     RUN_CONFLICT = 48, Conflict, "One run id, two different starts";
+    LISTEN = 49, InvalidConfig, "An address cannot be listened at";
 }
