@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use crate::backend::Submission;
 use crate::error::{Error, Result};
-use crate::id::BackendName;
+use crate::id::{BackendName, JobId, TaskName};
+use crate::time::Timestamp;
 
 /// A statement to run in a transaction of the user's own, on the backend's database: the job is submitted when that
 /// commits.
@@ -33,6 +34,7 @@ pub enum SqlValue {
 }
 
 /// Submitting within the user's own transaction.
+#[async_trait]
 pub trait Transactional: Send + Sync {
     /// The statement that submits a job. With a `target`, the job is for that backend: it waits in the outbox until it
     /// has been handed on.
@@ -47,6 +49,9 @@ pub trait Transactional: Send + Sync {
         submission: &Submission,
         target: Option<&BackendName>,
     ) -> Result<EnqueueStatement>;
+
+    /// Takes at once what committed transactions have left, which otherwise takes a moment. Nothing depends on it.
+    async fn absorb(&self) -> Result<()>;
 
     /// The jobs that are for other backends.
     fn outbox(&self) -> &dyn Outbox;
@@ -66,6 +71,22 @@ pub trait Outbox: Send + Sync {
 
     /// How many jobs wait, and how many of them have been refused for good.
     async fn stats(&self) -> Result<OutboxStats>;
+
+    /// At most `len` jobs that wait or were refused, oldest first, those after the receipt `after`.
+    async fn list(&self, after: u64, len: usize) -> Result<Vec<OutboxEntry>>;
+
+    /// Has jobs tried again at once, refused ones too, each with a result in order.
+    ///
+    /// # Errors
+    /// `NotFound` (E-007) where no such job waits here.
+    async fn retry(&self, ids: &[JobId]) -> Vec<Result<()>>;
+
+    /// Deletes jobs that have not been handed on, each with a result in order. One that is being handed on may still
+    /// arrive.
+    ///
+    /// # Errors
+    /// `NotFound` (E-007) where no such job waits here.
+    async fn delete(&self, ids: &[JobId]) -> Vec<Result<()>>;
 }
 
 /// A job on its way to another backend.
@@ -108,4 +129,25 @@ pub struct OutboxStats {
     pub waiting: u64,
     /// Jobs their target refused for good.
     pub refused: u64,
+}
+
+/// A job in the outbox as others see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxEntry {
+    /// The outbox's own handle.
+    pub receipt: u64,
+    /// The backend it is for.
+    pub target: BackendName,
+    /// The id the job will have there.
+    pub job: JobId,
+    /// The task it calls.
+    pub task: TaskName,
+    /// How often it has been tried.
+    pub attempt: u32,
+    /// When it was submitted.
+    pub submitted_at: Timestamp,
+    /// When it is tried again, unless its target refused it for good.
+    pub due_at: Option<Timestamp>,
+    /// Why the last try came to nothing.
+    pub reason: Option<String>,
 }
