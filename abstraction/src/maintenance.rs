@@ -59,18 +59,32 @@ pub struct IntegrityProblem {
     pub problem: String,
     /// What to do.
     pub advice: String,
+    /// Whether it was put right, or can be.
+    pub repair: Repair,
 }
 
-/// What a vacuum gave back.
+/// What can be done about a problem without losing anything that is still good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct VacuumReport {
-    /// The size of the file before.
+#[serde(rename_all = "snake_case")]
+pub enum Repair {
+    /// Nothing: see the advice.
+    Impossible,
+    /// [`Maintenance::repair`] puts it right.
+    Possible,
+    /// It was put right.
+    Done,
+}
+
+/// How large a file was before and after. What it is about says who gives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SizeReport {
+    /// The size before.
     pub bytes_before: u64,
-    /// The size of the file after.
+    /// The size after.
     pub bytes_after: u64,
 }
 
-/// Upkeep. Every verb works beside running producers and workers.
+/// Upkeep. Every verb works beside running producers and workers unless it says otherwise.
 #[async_trait]
 pub trait Maintenance: Send + Sync {
     /// Writes a consistent copy of everything to a new file.
@@ -81,13 +95,28 @@ pub trait Maintenance: Send + Sync {
     /// Replaces everything by a copy that `backup` wrote, after checking it.
     ///
     /// # Errors
-    /// `Conflict` while workers are alive or jobs run; `Corrupt` where the copy is damaged, `InvalidInput` where it is
-    /// none. Then nothing was changed.
+    /// `Conflict` while workers are alive or jobs run; `Corrupt` where the copy is damaged or none. Then nothing was
+    /// changed.
     async fn restore(&self, from: &Path) -> Result<BackupReport>;
     /// Looks for damage: of the file, and of what its rows say about each other.
     async fn integrity(&self) -> Result<IntegrityReport>;
-    /// Gives free space back to the file system, in small steps, and empties the log.
-    async fn vacuum(&self) -> Result<VacuumReport>;
-    /// Removes what has ended longer ago than `retention` says.
+    /// Puts right what can be put right without losing anything that is still good, and says so. Others wait meanwhile.
+    async fn repair(&self) -> Result<IntegrityReport>;
+    /// Moves everything from the log into the main file and empties the log, whose sizes it answers.
+    async fn checkpoint(&self) -> Result<SizeReport>;
+    /// Gives free space back to the file system, in small steps, and empties the log. Answers the sizes of the file.
+    ///
+    /// # Errors
+    /// `Unsupported` where the file was made without this ability; [`rebuild`](Self::rebuild) gives it.
+    async fn vacuum(&self) -> Result<SizeReport>;
+    /// Writes the whole file anew without its free space. Others wait meanwhile, and the disk needs room for a second
+    /// file. Answers the sizes of the file.
+    ///
+    /// # Errors
+    /// `Conflict` while workers are alive or jobs run.
+    async fn rebuild(&self) -> Result<SizeReport>;
+    /// Removes what has ended longer ago than `retention` says, in small steps.
     async fn prune(&self, retention: &Retention) -> Result<PruneReport>;
+    /// What [`prune`](Self::prune) would remove, without removing it.
+    async fn prunable(&self, retention: &Retention) -> Result<PruneReport>;
 }
