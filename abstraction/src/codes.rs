@@ -79,4 +79,6 @@ codes! {
     BLOCKING_IN_ASYNC = 47, InvalidInput, "The blocking API inside an async runtime";
     RUN_CONFLICT = 48, Conflict, "One run id, two different starts";
     LISTEN = 49, InvalidConfig, "An address cannot be listened at";
+    BAD_SCHEDULE = 50, InvalidInput, "Malformed schedule";
+    SCHEDULE_NOT_FOUND = 51, NotFound, "No such schedule";
 }

@@ -37,8 +37,11 @@ pub struct ScheduleDefinition {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ScheduleRule {
-    /// At the wall-clock times a cron expression names. A time that a change of the clocks skips ticks at the first
-    /// moment after the gap; one that happens twice ticks the first time only, unless the rule repeats within the hour.
+    /// At the wall-clock times a cron expression names.
+    ///
+    /// A time that a change of the clocks skips ticks at the first moment after the gap, unless the rule names every
+    /// hour; one that happens twice ticks the first time only, unless the rule names every hour or several times within
+    /// one.
     Cron {
         /// Five fields (minute, hour, day of month, month, day of week), or six with seconds first.
         expression: String,
