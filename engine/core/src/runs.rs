@@ -207,7 +207,7 @@ impl<S: Store> Transaction<'_, S> {
         let mut options = job.options;
         options.trace = live.record.trace.as_ref().and_then(|trace| TraceContext::new(trace.clone()).ok());
         let new = NewJob {
-            id: job_id(&job.order_key)?,
+            id: job_id(live.id_prefix, job.step, job.index, &job.order_key)?,
             call: job.call,
             options,
             step: Some(StepRef { run: live.record.id.clone(), step, index: job.index }),

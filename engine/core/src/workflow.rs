@@ -15,7 +15,7 @@ mod run;
 mod template;
 mod values;
 
-pub use self::identity::{job_id, order_key};
+pub use self::identity::{id_prefix, job_id, order_key};
 pub use self::plan::Plan;
 pub use self::run::{
     EFFECTS_MAX, Effect, Event, FAN_OUT_OPEN_MAX, JobEnd, Run, StepFacts, StepFailure, StepJob,

@@ -13,7 +13,7 @@ use taskport_abstraction::{
 use crate::record::{RunRecord, StepRecord};
 use crate::store::Store;
 use crate::stored;
-use crate::workflow::{Plan, Run, StepFacts, StepFailure, Values};
+use crate::workflow::{Plan, Run, StepFacts, StepFailure, Values, id_prefix};
 
 /// The largest number of runs kept.
 const RUNS_MAX: usize = 10_000;
@@ -131,6 +131,8 @@ pub(super) fn definition(bytes: &[u8]) -> Result<WorkflowDefinition> {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(super) machine: Run,
+    /// What the ids of its jobs begin with.
+    pub(super) id_prefix: u64,
     /// The run's row without its definition.
     pub(super) record: RunRecord,
     /// The steps whose rows differ.
@@ -147,6 +149,7 @@ impl Live {
         record.definition.clear();
         Self {
             machine: Run::new(plan, record.id.as_str()),
+            id_prefix: id_prefix(record.id.as_str()),
             record,
             changed: BTreeSet::new(),
             started: HashMap::new(),

@@ -13,6 +13,7 @@ mod options;
 mod rows;
 mod run_rows;
 mod schema;
+mod step_rows;
 mod store;
 mod wake;
 

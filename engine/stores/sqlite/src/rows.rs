@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::types::{ToSql, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use taskport_abstraction::backend::{Counts, JobFilter, QueueLimits, QueueOrder, RunFilter, WorkerLoad};
 use taskport_abstraction::job::{Progress, StepRef};
 use taskport_abstraction::options::Priority;
@@ -19,7 +19,7 @@ use taskport_engine::{Read, state};
 
 use crate::error::{InStore, damaged};
 use crate::names::{Names, RunKeys, StoredId, id_text};
-use crate::run_rows;
+use crate::{run_rows, step_rows};
 
 /// Reads one file, beside its writer.
 #[derive(Debug)]
@@ -177,22 +177,20 @@ impl Read for SqliteReader {
 
     fn steps(&mut self, run: &RunId, since: i64) -> Result<Vec<StepRecord>> {
         match self.run_keys.find(&self.connection, run)? {
-            Some(run) => run_rows::steps(&self.connection, run, since),
+            Some(run) => step_rows::since(&self.connection, run, since),
             None => Ok(Vec::new()),
         }
     }
 
     fn step_jobs(&mut self, run: &RunId, step: &StepId, from: u32, max: usize) -> Result<Vec<StepJob>> {
-        let run = self.run_keys.find(&self.connection, run)?;
-        let key = self.names.key(&self.connection, step.as_str())?;
-        let (Some(run), Some(key)) = (run, key) else { return Ok(Vec::new()) };
+        let Some(run) = self.run_keys.find(&self.connection, run)? else { return Ok(Vec::new()) };
         let sql = "SELECT id, step_index, state, result_type, result FROM taskport_jobs \
                    WHERE run = ?1 AND step = ?2 AND step_index >= ?3 ORDER BY step_index LIMIT ?4";
         let mut statement = self.connection.prepare_cached(sql).during("read")?;
         // A job without a place in a list has -1 and stands at 0.
         let from = if from == 0 { -1 } else { i64::from(from) };
         let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let mut rows = statement.query([run, key, from, max]).during("read")?;
+        let mut rows = statement.query(params![run, step.as_str(), from, max]).during("read")?;
         let mut jobs = Vec::new();
         while let Some(row) = rows.next().during("read")? {
             jobs.push(StepJob {
@@ -258,7 +256,7 @@ pub(crate) fn job(
     let step = match get::<Option<i64>>(row, 16)? {
         Some(run) => Some(StepRef {
             run: run_keys.id(connection, run)?,
-            step: StepId::new(names.text(connection, get(row, 17)?)?)?,
+            step: StepId::new(get::<String>(row, 17)?)?,
             index: u32::try_from(get::<i64>(row, 18)?).ok(),
         }),
         None => None,

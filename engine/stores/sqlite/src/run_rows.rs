@@ -1,14 +1,14 @@
-//! The rows of runs and their steps.
+//! The rows of runs.
 
 use rusqlite::types::ToSql;
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use taskport_abstraction::backend::{RunFilter, StepState};
+use taskport_abstraction::backend::RunFilter;
 use taskport_abstraction::{ContentType, Payload, Result, RunId, Timestamp};
-use taskport_engine::record::{RunRecord, StepRecord};
+use taskport_engine::record::RunRecord;
 
-use crate::error::{InStore, damaged};
+use crate::error::InStore;
 use crate::names::{StoredId, id_text};
-use crate::rows::{blob, get, job_state, moment, unsigned};
+use crate::rows::{blob, get, job_state, moment};
 
 /// The columns of a run, in the order [`read`] reads them.
 macro_rules! run_columns {
@@ -123,59 +123,6 @@ pub(crate) fn put(connection: &Connection, run: &RunRecord) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn put_steps(connection: &Connection, run: i64, steps: &[StepRecord]) -> Result<()> {
-    let sql = "INSERT INTO taskport_run_steps (run, step, state, total, submitted, succeeded, failed, started_at, finished_at, \
-               data, version) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT (run, step) DO UPDATE SET \
-               state = excluded.state, total = excluded.total, submitted = excluded.submitted, \
-               succeeded = excluded.succeeded, failed = excluded.failed, started_at = excluded.started_at, \
-               finished_at = excluded.finished_at, data = excluded.data, version = excluded.version";
-    let mut statement = connection.prepare_cached(sql).during("write")?;
-    for step in steps {
-        statement
-            .execute(params![
-                run,
-                step.index,
-                step_state_number(step.state),
-                step.total as i64,
-                step.submitted as i64,
-                step.succeeded as i64,
-                step.failed as i64,
-                step.started_at.map(Timestamp::as_micros),
-                step.finished_at.map(Timestamp::as_micros),
-                step.data.as_deref(),
-                step.version,
-            ])
-            .during("write")?;
-    }
-    Ok(())
-}
-
-/// The steps of a run whose version is above `since`.
-pub(crate) fn steps(connection: &Connection, run: i64, since: i64) -> Result<Vec<StepRecord>> {
-    let sql = "SELECT step, state, total, submitted, succeeded, failed, started_at, finished_at, data, version \
-               FROM taskport_run_steps WHERE run = ?1 AND version > ?2";
-    let mut statement = connection.prepare_cached(sql).during("read")?;
-    let mut rows = statement.query([run, since]).during("read")?;
-    let mut steps = Vec::new();
-    while let Some(row) = rows.next().during("read")? {
-        steps.push(StepRecord {
-            index: get(row, 0)?,
-            state: step_state(get(row, 1)?)?,
-            total: unsigned(row, 2)?,
-            submitted: unsigned(row, 3)?,
-            succeeded: unsigned(row, 4)?,
-            failed: unsigned(row, 5)?,
-            started_at: moment(row, 6)?,
-            finished_at: moment(row, 7)?,
-            data: blob(row, 8)?,
-            version: get(row, 9)?,
-        });
-    }
-    // Sorted here: asked for an order, SQLite walks all steps of the run for it.
-    steps.sort_unstable_by_key(|step| step.index);
-    Ok(steps)
-}
-
 fn select(connection: &Connection, sql: &str, params: &[&dyn ToSql]) -> Result<Vec<RunRecord>> {
     let mut statement = connection.prepare_cached(sql).during("read")?;
     let mut rows = statement.query(params).during("read")?;
@@ -217,27 +164,4 @@ fn payload(row: &Row<'_>, type_index: usize, index: usize) -> Result<Option<Payl
     let name: Option<String> = get(row, type_index)?;
     let content_type = name.map_or(ContentType::Json, |name| ContentType::from(name.as_str()));
     Ok(Some(Payload { content_type, bytes }))
-}
-
-const fn step_state_number(state: StepState) -> i64 {
-    match state {
-        StepState::Waiting => 0,
-        StepState::Running => 1,
-        StepState::Succeeded => 2,
-        StepState::Failed => 3,
-        StepState::Skipped => 4,
-        StepState::Cancelled => 5,
-    }
-}
-
-fn step_state(number: i64) -> Result<StepState> {
-    Ok(match number {
-        0 => StepState::Waiting,
-        1 => StepState::Running,
-        2 => StepState::Succeeded,
-        3 => StepState::Failed,
-        4 => StepState::Skipped,
-        5 => StepState::Cancelled,
-        other => return Err(damaged(format!("a step has the state {other}"))),
-    })
 }

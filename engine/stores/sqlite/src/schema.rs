@@ -15,7 +15,8 @@ const BASE: &str = include_str!("schema/base.sql");
 /// What a file of version 1 begins with, to be the same.
 const RENAME: &str = include_str!("schema/v2/rename.sql");
 /// What version 2 adds.
-const V2: [&str; 5] = [
+const V2: [&str; 6] = [
+    include_str!("schema/v2/runs.sql"),
     include_str!("schema/v2/limits.sql"),
     include_str!("schema/v2/schedules.sql"),
     include_str!("schema/v2/inbox.sql"),

@@ -25,7 +25,7 @@ use crate::names::{StoredId, id_text};
 use crate::options::SqliteOptions;
 use crate::rows::{SqliteReader, job_columns, job_state, moment};
 use crate::wake::{Wake, private};
-use crate::{run_rows, schema};
+use crate::{run_rows, schema, step_rows};
 
 /// How long to wait before asking again for a file that another process holds.
 const BUSY_PAUSE: Duration = Duration::from_micros(500);
@@ -256,7 +256,7 @@ impl Store for SqliteStore {
         if let Some(place) = &job.step {
             let SqliteReader { connection, run_keys, .. } = &mut self.rows;
             run = Some(run_keys.key(connection, &place.run)?);
-            step = Some(self.name_key(place.step.as_str())?);
+            step = Some(place.step.as_str());
             step_index = Some(place.index.map_or(-1, i64::from));
         }
         let sql = "INSERT INTO taskport_jobs (seq, id, task, queue, state, priority, position, due_at, expires_at, \
@@ -599,7 +599,7 @@ impl Store for SqliteStore {
     fn put_steps(&mut self, run: &RunId, steps: &[StepRecord]) -> Result<()> {
         let SqliteReader { connection, run_keys, .. } = &mut self.rows;
         let run = run_keys.key(connection, run)?;
-        run_rows::put_steps(connection, run, steps)
+        step_rows::put(connection, run, steps)
     }
 
     fn due_runs(&mut self, now: Timestamp, max: usize) -> Result<Vec<RunId>> {

@@ -91,7 +91,7 @@ fn a_run_whose_definition_cannot_be_read_ends_and_harms_no_other() {
     world.start("bad", &definition(json!([{"id": "a", "task": "echo", "args": [1]}])), json!(null)).unwrap();
     world.start("good", &pipeline(), json!({"len": 3})).unwrap();
     drop(world);
-    damage(&directory, "UPDATE definitions SET definition = 'x' WHERE instr(definition, 'scan') = 0");
+    damage(&directory, "UPDATE taskport_definitions SET definition = 'x' WHERE instr(definition, 'scan') = 0");
     let mut world = World::new(open(&directory));
     assert_eq!(world.summary("bad"), "running ");
     world.drain(10);
@@ -111,7 +111,7 @@ fn a_result_that_cannot_be_read_fails_the_step_that_needs_it() {
     world.start("r", &definition(steps), json!(null)).unwrap();
     let a = world.claim(1);
     world.settle(a);
-    damage(&directory, "UPDATE jobs SET result = 'x' WHERE state = 5");
+    damage(&directory, "UPDATE taskport_jobs SET result = 'x' WHERE state = 5");
     world.drain(10);
     let message = "step_failed: step `c`: bad_arguments: the result of step `a` is not JSON";
     assert_eq!(world.output("r"), Err(message.to_owned()));

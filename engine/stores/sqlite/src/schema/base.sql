@@ -3,7 +3,7 @@
 -- 8 expired. Comparisons instead of lists keep the conditions of the indexes cheap: SQLite builds a table for each list of
 -- more than two. Times are microseconds since 1970 in UTC. Ids that are lower-case UUIDs are 16 bytes, others are text.
 
--- Queues, tasks, steps and workers by a short key, each written once.
+-- Queues, tasks and workers by a short key, each written once.
 CREATE TABLE taskport_names (key INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 
 CREATE TABLE taskport_jobs (
@@ -24,7 +24,7 @@ CREATE TABLE taskport_jobs (
     started_at INTEGER,
     finished_at INTEGER,
     run INTEGER,
-    step INTEGER,
+    step TEXT,
     step_index INTEGER,
     progress REAL,
     progress_message TEXT,

@@ -34,3 +34,5 @@ CREATE INDEX taskport_run_steps_version ON taskport_run_steps (run, version);
 
 CREATE TABLE taskport_schema (version INTEGER NOT NULL);
 INSERT INTO taskport_schema (version) VALUES (1);
+-- The steps of jobs had short keys too, which a graph of many steps uses once each.
+UPDATE taskport_jobs SET step = (SELECT text FROM taskport_names WHERE key = step) WHERE run IS NOT NULL;
