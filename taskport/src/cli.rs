@@ -37,12 +37,16 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use taskport_registry::RegistryBuilder;
+#[cfg(feature = "otel")]
+use tracing_subscriber::Layer;
 
 use self::report::{Format, Report, conclude};
 use self::session::{Global, Session};
 use self::terminal::Terminal;
 use self::usage::Refusal;
 use crate::abstraction::codes;
+#[cfg(feature = "otel")]
+use crate::telemetry::SpanExport;
 use crate::{Error, Result};
 
 /// Tasks and workflows on any task queue
@@ -121,16 +125,31 @@ fn execute(session: &Session, command: Command) -> Result<Report> {
         Command::Worker(_) => session.loaded()?.config.log.clone(),
         _ => logging::quiet(),
     };
-    logging::start(session.log_filter().unwrap_or(&log.filter), log.format, session.terminal)?;
+    #[cfg(feature = "otel")]
+    let export = match &command {
+        // Only these submit or run jobs; the others may have nothing to load.
+        Command::Worker(_) | Command::Submit(_) | Command::Run(_) => SpanExport::start(session.loaded()?)?,
+        _ => None,
+    };
+    #[cfg(feature = "otel")]
+    let other = export.as_ref().map(|export| export.layer().boxed());
+    #[cfg(not(feature = "otel"))]
+    let other = None;
+    logging::start(session.log_filter().unwrap_or(&log.filter), log.format, session.terminal, other)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|source| {
         Error::new(&codes::INTERNAL, "start", "the runtime cannot be started").caused_by(source)
     })?;
-    runtime.block_on(async {
+    let answer = runtime.block_on(async {
         let answer = dispatch(session, command).await;
         let closed = session.close().await;
         let report = answer?;
         closed.map(|()| report)
-    })
+    });
+    #[cfg(feature = "otel")]
+    if let Some(export) = export {
+        export.close();
+    }
+    answer
 }
 
 async fn dispatch(session: &Session, command: Command) -> Result<Report> {

@@ -17,6 +17,7 @@ mod schema;
 mod secret;
 mod show;
 mod task;
+mod telemetry;
 #[cfg(all(test, feature = "native"))]
 mod tests;
 
@@ -42,6 +43,7 @@ pub use self::show::Entry;
 pub use self::task::{
     Action, CommandLine, ExecAction, HttpAction, HttpMethod, OutputFormat, TaskConfig, TaskOptions,
 };
+pub use self::telemetry::TelemetryConfig;
 pub use self::units::Rate;
 pub use self::variables::Variables;
 pub use self::worker::{Isolation, ProfileConfig, WorkerConfig};
@@ -68,6 +70,8 @@ pub struct Config {
     pub workflows: WorkflowsConfig,
     /// What is logged, and how. Since v0.1.
     pub log: LogConfig,
+    /// Where the spans of this program go. Since v0.1.
+    pub telemetry: TelemetryConfig,
 }
 
 impl Default for Config {
@@ -80,6 +84,7 @@ impl Default for Config {
             tasks: BTreeMap::new(),
             workflows: WorkflowsConfig::default(),
             log: LogConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 }

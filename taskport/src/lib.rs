@@ -33,8 +33,8 @@
 //! `queue`, `run` and more.
 //!
 //! # Cargo features
-//! `native` (the embedded engine), `macros` (`#[task]`) and `cli` (`taskport::main`) are on by default; `http` adds
-//! tasks declared as `kind = "http"`, and `demo` the demonstration. A library takes
+//! `native` (the embedded engine), `macros` (`#[task]`), `cli` (`taskport::main`) and `metrics` (the page for Prometheus over HTTP) are on by default; `http` adds
+//! tasks declared as `kind = "http"`, `otel` spans for OpenTelemetry, and `demo` the demonstration. A library takes
 //! `default-features = false, features = ["native", "macros"]`.
 
 // The demonstration declares its tasks as a user's program does, and `#[task]` reaches the facade by its name.
@@ -57,6 +57,7 @@ pub mod private;
 pub mod run;
 mod stock;
 mod tasks;
+pub mod telemetry;
 mod worker;
 
 pub use taskport_abstraction as abstraction;

@@ -18,6 +18,8 @@ use taskport_abstraction::{
     Backend, BackendName, Certainty, Clock, Error, IntoCall, JobId, JobRef, Result, TaskContext, codes,
 };
 use taskport_registry::{Registry, RegistryBuilder};
+use tokio::time::Instant;
+use tracing::{Instrument, Span};
 
 pub use self::builder::Builder;
 pub(crate) use self::builder::random_seed;
@@ -25,6 +27,7 @@ pub use self::start_check::check;
 pub(crate) use self::start_check::check_workflow;
 use crate::config::{Loaded, OnUnsupported};
 use crate::job::Job;
+use crate::telemetry::{SubmitMetrics, Submitted, Telemetry, spans};
 
 /// A connected set of backends with the tasks of this program. Clones are cheap and share everything.
 ///
@@ -68,6 +71,7 @@ pub(crate) struct Inner {
     pub(crate) ids: IdGenerator,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) host: Arc<str>,
+    pub(crate) telemetry: Telemetry,
 }
 
 /// A connected backend, and what is done with what it cannot do.
@@ -104,7 +108,8 @@ impl Taskport {
     /// trace, where the backend records that.
     #[must_use]
     pub fn within(&self, ctx: &TaskContext) -> Self {
-        let parentage = Parentage { job: ctx.job().clone(), trace: ctx.info().options.trace.clone() };
+        let trace = spans::current_trace().or_else(|| ctx.info().options.trace.clone());
+        let parentage = Parentage { job: ctx.job().clone(), trace };
         Self { inner: self.inner.clone(), parentage: Some(Arc::new(parentage)) }
     }
 
@@ -146,10 +151,11 @@ impl Taskport {
         calls: impl IntoIterator<Item = C>,
     ) -> Vec<Result<Job<C::Output>>> {
         let target = self.default_backend();
+        let span = spans::submit_span(target.backend.name(), None);
         let mut scopes = prepare::Scopes::new(target);
-        let prepared: Vec<Result<Submission>> =
-            calls.into_iter().map(|call| self.prepare(&mut scopes, call.into_call())).collect();
-        self.send(target, prepared).await
+        let prepared: Vec<Result<Submission>> = span
+            .in_scope(|| calls.into_iter().map(|call| self.prepare(&mut scopes, call.into_call())).collect());
+        self.send_within(span, target, prepared).await
     }
 
     /// The job that `job` names, whoever submitted it. Nothing is asked of the backend yet.
@@ -225,14 +231,34 @@ impl Taskport {
     }
 
     async fn submit_on<C: IntoCall>(&self, target: &OpenBackend, call: C) -> Result<Job<C::Output>> {
-        let prepared = self.prepare(&mut prepare::Scopes::new(target), call.into_call());
-        let mut jobs = self.send(target, vec![prepared]).await;
+        let call = call.into_call();
+        let span = spans::submit_span(target.backend.name(), Some(call.task()));
+        let prepared = span.in_scope(|| self.prepare(&mut prepare::Scopes::new(target), call));
+        let mut jobs = self.send_within(span, target, vec![prepared]).await;
         jobs.pop().unwrap_or_else(|| Err(short_answer(target)))
+    }
+
+    /// Sends what was prepared, and says in the span what came of it.
+    async fn send_within<T>(
+        &self,
+        span: Span,
+        target: &OpenBackend,
+        prepared: Vec<Result<Submission>>,
+    ) -> Vec<Result<Job<T>>> {
+        if !span.is_disabled() {
+            spans::note_sent(&span, &prepared.iter().flatten().collect::<Vec<_>>());
+        }
+        let jobs = self.send(target, prepared).instrument(span.clone()).await;
+        if let Some(Err(error)) = jobs.iter().find(|job| job.is_err()) {
+            spans::note_failed(&span, error);
+        }
+        jobs
     }
 
     /// Sends what was prepared well, in requests within the backend's limit, and puts each answer in its place.
     async fn send<T>(&self, target: &OpenBackend, prepared: Vec<Result<Submission>>) -> Vec<Result<Job<T>>> {
         let backend = &target.backend;
+        let submits = &self.inner.telemetry.submits;
         let batch_max = prepare::batch_max(target);
         let mut jobs: Vec<Option<Result<Job<T>>>> = Vec::with_capacity(prepared.len());
         let mut places = Vec::new();
@@ -241,33 +267,56 @@ impl Taskport {
             match submission {
                 Ok(submission) => {
                     jobs.push(None);
-                    places.push((place, submission.id.clone()));
+                    let counted = submits.submitted(backend.name(), &submission);
+                    places.push(Place { index: place, id: submission.id.clone(), counted });
                     batch.push(submission);
                 }
-                Err(error) => jobs.push(Some(Err(error.in_backend(backend.name())))),
+                Err(error) => {
+                    submits.failed(backend.name(), &error);
+                    jobs.push(Some(Err(error.in_backend(backend.name()))));
+                }
             }
             if batch.len() == batch_max {
-                send_batch(backend, std::mem::take(&mut batch), std::mem::take(&mut places), &mut jobs).await;
+                let (batch, places) = (std::mem::take(&mut batch), std::mem::take(&mut places));
+                send_batch(backend, submits, batch, places, &mut jobs).await;
             }
         }
         if !batch.is_empty() {
-            send_batch(backend, batch, places, &mut jobs).await;
+            send_batch(backend, submits, batch, places, &mut jobs).await;
         }
         jobs.into_iter().map(|job| job.unwrap_or_else(|| Err(short_answer(target)))).collect()
     }
 }
 
+/// Where the answer to one submission goes.
+struct Place {
+    index: usize,
+    id: JobId,
+    counted: Arc<Submitted>,
+}
+
 async fn send_batch<T>(
     backend: &Arc<dyn Backend>,
+    submits: &SubmitMetrics,
     batch: Vec<Submission>,
-    places: Vec<(usize, JobId)>,
+    places: Vec<Place>,
     jobs: &mut [Option<Result<Job<T>>>],
 ) {
+    let begun = Instant::now();
     let receipts = backend.submit(batch).await;
+    submits.requested(backend.name(), begun.elapsed());
     debug_assert_eq!(receipts.len(), places.len(), "a backend answers each job of a batch");
-    for ((place, id), receipt) in places.into_iter().zip(receipts) {
-        let job = receipt.map(|Receipt { job, existing }| Job::submitted(backend.clone(), job.id, existing));
-        jobs[place] = Some(job.map_err(|error| repeatable(error, &id).in_backend(backend.name())));
+    for (Place { index, id, counted }, receipt) in places.into_iter().zip(receipts) {
+        jobs[index] = Some(match receipt {
+            Ok(Receipt { job, existing }) => {
+                counted.count(existing);
+                Ok(Job::submitted(backend.clone(), job.id, existing))
+            }
+            Err(error) => {
+                submits.failed(backend.name(), &error);
+                Err(repeatable(error, &id).in_backend(backend.name()))
+            }
+        });
     }
 }
 

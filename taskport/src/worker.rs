@@ -4,12 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskport_abstraction::backend::{Shutdown, WorkerReport, WorkerSpec};
-use taskport_abstraction::{Executor, QueueName, Result};
+use taskport_abstraction::{BackendName, Executor, QueueName, Result};
 use taskport_worker::profile::{Isolation, StartRate};
 use taskport_worker::{ExecutorOptions, Profile, TaskExecutor, shutdown};
 
 use crate::config::{self, ProfileConfig, WorkerConfig};
 use crate::port::{Taskport, random_seed};
+use crate::telemetry::spans;
+#[cfg(feature = "metrics")]
+use crate::telemetry::{MetricsOptions, MetricsServer};
 
 /// Makes a worker that runs the tasks of this program. What is not set comes from `[worker]` in the configuration.
 #[derive(Debug, Clone)]
@@ -81,6 +84,14 @@ impl WorkerBuilder {
         self
     }
 
+    /// Serves metrics at `address` while it runs, or nowhere, in place of what the configuration says. An address that
+    /// other machines reach needs `metrics_public` in the configuration.
+    #[cfg(feature = "metrics")]
+    pub fn metrics(mut self, address: Option<std::net::SocketAddr>) -> Self {
+        self.config.metrics = address;
+        self
+    }
+
     /// Works until the first SIGTERM or SIGINT, then finishes what runs within the grace period and hands back the
     /// rest; a second signal hands it back at once.
     ///
@@ -89,7 +100,8 @@ impl WorkerBuilder {
     ///
     /// # Errors
     /// `InvalidConfig` (E-034) where a task is isolated and [`child_hook`](crate::child_hook) did not run;
-    /// `InvalidInput` where a task's limit cannot be kept; those of the backend that no reconnect can mend.
+    /// `InvalidInput` where a task's limit cannot be kept; `InvalidConfig` (E-049) where metrics cannot be served; those
+    /// of the backend that no reconnect can mend.
     ///
     /// # Cancel safety
     /// Dropping the future abandons what runs: its jobs run again once their leases lapse.
@@ -111,10 +123,22 @@ impl WorkerBuilder {
             Some(name) => self.port.open_backend(name)?,
             None => self.port.default_backend(),
         };
-        let executor: Arc<dyn Executor> = Arc::new(self.executor()?);
         let backend = target.backend.clone();
+        let executor: Arc<dyn Executor> = Arc::new(self.executor(backend.name())?);
+        #[cfg(feature = "metrics")]
+        let _metrics = self.serve_metrics(&shutdown).await?;
+        let _serving = self.port.inner().telemetry.workers.serve(spec.concurrency);
         let worker = backend.worker(spec).map_err(|error| error.in_backend(backend.name()))?;
         worker.run(executor, shutdown).await.map_err(|error| error.in_backend(backend.name()))
+    }
+
+    #[cfg(feature = "metrics")]
+    async fn serve_metrics(&self, shutdown: &Arc<dyn Shutdown>) -> Result<Option<MetricsServer>> {
+        let WorkerConfig { metrics: Some(address), metrics_public: public, .. } = self.config else {
+            return Ok(None);
+        };
+        let options = MetricsOptions { address, public, shutdown: Some(shutdown.clone()) };
+        self.port.serve_metrics(options).await.map(Some)
     }
 
     fn spec(&self) -> Result<WorkerSpec> {
@@ -159,13 +183,15 @@ impl WorkerBuilder {
         }
     }
 
-    fn executor(&self) -> Result<TaskExecutor> {
+    fn executor(&self, backend: &BackendName) -> Result<TaskExecutor> {
         let profiles =
             self.config.profiles.iter().map(|(name, profile)| worker_profile(name, profile)).collect();
         let defaults = ExecutorOptions::default();
         // Every slot may be taken by a blocking task.
         let blocking_threads_max = defaults.blocking_threads_max.max(self.config.concurrency);
-        let options = ExecutorOptions { profiles, blocking_threads_max, ..defaults };
+        let metrics = Some(self.port.inner().telemetry.workers.clone());
+        let spans = spans::attempt_spans(backend);
+        let options = ExecutorOptions { profiles, blocking_threads_max, metrics, spans, ..defaults };
         TaskExecutor::new(self.port.registry(), options)
     }
 }

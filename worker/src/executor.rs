@@ -44,7 +44,7 @@ pub struct ExecutorOptions {
     pub stop_grace: Duration,
     /// Where attempts are counted. Left out, nothing is.
     pub metrics: Option<Arc<WorkerMetrics>>,
-    /// What puts spans around attempts besides the log's own.
+    /// What adds to the spans of attempts.
     pub spans: Option<Arc<dyn AttemptSpans>>,
 }
 

@@ -1,6 +1,8 @@
 //! `worker`: runs jobs until it is told to stop.
 
 use std::convert::Infallible;
+#[cfg(feature = "metrics")]
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,6 +16,8 @@ use crate::Result;
 use crate::abstraction::QueueName;
 use crate::abstraction::backend::{Phase, Shutdown, WorkerReport};
 use crate::abstraction::text::format_duration;
+#[cfg(feature = "metrics")]
+use crate::telemetry::MetricsOptions;
 
 /// Run jobs until SIGTERM or Ctrl-C: then finish what runs and hand back the rest; a second signal hands back at once.
 #[derive(Debug, Args)]
@@ -30,6 +34,14 @@ pub(super) struct Worker {
     /// How long running attempts may go on once the worker is told to stop, such as 30s
     #[arg(long, value_name = "DURATION", value_parser = value::duration)]
     grace: Option<Duration>,
+    /// Serve /metrics for Prometheus, /healthz and /readyz at this address; port 0 takes a free one
+    #[cfg(feature = "metrics")]
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
+    /// Let the metrics be reached from other machines; nothing asks who is there
+    #[cfg(feature = "metrics")]
+    #[arg(long)]
+    metrics_public: bool,
 }
 
 /// What a worker did.
@@ -80,6 +92,21 @@ pub(super) async fn run(session: &Session, options: Worker) -> Result<Report> {
     }
     let grace = options.grace.unwrap_or(session.loaded()?.config.worker.grace);
     let controller = shutdown::signals()?;
+    #[cfg(feature = "metrics")]
+    let (worker, _server) = {
+        let config = &session.loaded()?.config.worker;
+        let server = match options.metrics.or(config.metrics) {
+            None => None,
+            Some(address) => {
+                let public = options.metrics_public || config.metrics_public;
+                let shutdown = Some(controller.handle());
+                let server = port.serve_metrics(MetricsOptions { address, public, shutdown }).await?;
+                session.terminal.note(format_args!("metrics are served at {server}"));
+                Some(server)
+            }
+        };
+        (worker.metrics(None), server)
+    };
     let worked = tokio::select! {
         report = worker.grace(grace).run_until(controller.handle()) => Worked::from(report?),
         never = farewell(session, &controller, grace) => match never {},

@@ -20,6 +20,8 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 pub(super) fn check(config: &Config) -> Result<(), Problem> {
     check_routing(config)?;
     check_worker(&config.worker)?;
+    check_metrics(&config.worker)?;
+    check_telemetry(config)?;
     for (name, profile) in &config.worker.profiles {
         check_profile(name, profile)?;
     }
@@ -75,6 +77,38 @@ fn check_worker(worker: &WorkerConfig) -> Result<(), Problem> {
         ));
     }
     Ok(())
+}
+
+fn check_metrics(worker: &WorkerConfig) -> Result<(), Problem> {
+    let Some(address) = worker.metrics else { return Ok(()) };
+    if cfg!(not(feature = "metrics")) {
+        return Err(Problem::value(&["worker", "metrics"], "is set, and this program was built without it")
+            .hint("build with the cargo feature `metrics`"));
+    }
+    if !worker.metrics_public && !address.ip().is_loopback() {
+        let message = "can be reached from other machines, and nothing asks who is there";
+        return Err(Problem::value(&["worker", "metrics"], message)
+            .hint("take 127.0.0.1, or set `metrics_public = true`"));
+    }
+    Ok(())
+}
+
+fn check_telemetry(config: &Config) -> Result<(), Problem> {
+    let telemetry = &config.telemetry;
+    let Some(otlp) = &telemetry.otlp else { return Ok(()) };
+    if cfg!(not(feature = "otel")) {
+        return Err(Problem::value(&["telemetry", "otlp"], "is set, and this program was built without it")
+            .hint("build with the cargo feature `otel`"));
+    }
+    if !is_http(&otlp.shown()) {
+        return Err(Problem::value(&["telemetry", "otlp"], "is no http or https address"));
+    }
+    Ok(())
+}
+
+/// Whether an address is for HTTP, as far as can be told before a secret is read.
+fn is_http(url: &str) -> bool {
+    ["env:", "file:", "http://", "https://"].iter().any(|start| url.starts_with(start))
 }
 
 fn check_profile(name: &str, profile: &ProfileConfig) -> Result<(), Problem> {
@@ -157,9 +191,7 @@ fn check_exec(name: &str, exec: &ExecAction) -> Result<(), Problem> {
 }
 
 fn check_http(name: &str, http: &HttpAction) -> Result<(), Problem> {
-    let url = http.url.shown();
-    let reference = url.starts_with("env:") || url.starts_with("file:");
-    if !reference && !url.starts_with("http://") && !url.starts_with("https://") {
+    if !is_http(&http.url.shown()) {
         return Err(Problem::value(&["tasks", name, "url"], "is no http or https address"));
     }
     for header in http.headers.keys() {

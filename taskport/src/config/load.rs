@@ -15,7 +15,7 @@ use super::origin::{KeyPath, Origin, Origins};
 use super::problem::Problem;
 use super::{
     Action, BackendConfig, Config, DEFAULT_FILE, LogConfig, RoutingConfig, TaskConfig, TaskOptions,
-    Variables, WorkerConfig, WorkflowsConfig, limits,
+    TelemetryConfig, Variables, WorkerConfig, WorkflowsConfig, limits,
 };
 use crate::backends;
 
@@ -264,10 +264,12 @@ struct Raw {
     tasks: BTreeMap<String, Dict>,
     workflows: WorkflowsConfig,
     log: LogConfig,
+    telemetry: TelemetryConfig,
 }
 
 impl Raw {
-    const SECTIONS: [&'static str; 6] = ["backends", "routing", "worker", "tasks", "workflows", "log"];
+    const SECTIONS: [&'static str; 7] =
+        ["backends", "routing", "worker", "tasks", "workflows", "log", "telemetry"];
 
     fn check(self, base_dir: &Path) -> Result<Config, Problem> {
         let mut config = Config {
@@ -277,6 +279,7 @@ impl Raw {
             tasks: BTreeMap::new(),
             workflows: self.workflows,
             log: self.log,
+            telemetry: self.telemetry,
         };
         for (name, options) in self.backends {
             let backend = read_backend(&name, options)?;

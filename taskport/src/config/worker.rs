@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -37,6 +38,14 @@ pub struct WorkerConfig {
     #[serde(with = "duration")]
     #[schemars(with = "String")]
     pub grace: Duration,
+    /// Where a worker serves `/metrics` for Prometheus, `/healthz` and `/readyz`: an address and a port, such as
+    /// `127.0.0.1:9464`; port 0 takes a free one and logs it. Default: nowhere. Since v0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub metrics: Option<SocketAddr>,
+    /// Whether `metrics` may be an address that other machines reach. Default: false, since nothing asks who is there and
+    /// the page names tasks and queues. Since v0.1.
+    pub metrics_public: bool,
     /// Resource profiles, by name: what a class of tasks may use. A task takes the first profile, by name, whose
     /// `tasks` match. Since v0.1.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -52,6 +61,8 @@ impl Default for WorkerConfig {
             prefetch: 0,
             lease: Duration::from_secs(30),
             grace: Duration::from_secs(30),
+            metrics: None,
+            metrics_public: false,
             profiles: BTreeMap::new(),
         }
     }

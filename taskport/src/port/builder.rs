@@ -14,6 +14,7 @@ use super::{Inner, OpenBackend, Taskport};
 use crate::backends;
 use crate::config::{BackendConfig, Loaded, Loader, Variables};
 use crate::tasks;
+use crate::telemetry::Telemetry;
 
 /// Makes a [`Taskport`].
 #[derive(Debug, Clone)]
@@ -101,7 +102,8 @@ impl Builder {
             return Err(error);
         }
         let ids = IdGenerator::new(random_seed());
-        let inner = Inner { registry, loaded, backends, default, ids, clock: self.clock, host };
+        let telemetry = Telemetry::new(self.clock.clone());
+        let inner = Inner { registry, loaded, backends, default, ids, clock: self.clock, host, telemetry };
         Ok(Taskport { inner: Arc::new(inner), parentage: None })
     }
 }

@@ -13,6 +13,7 @@ use taskport_registry::effective_options;
 
 use super::{OpenBackend, Parentage, Taskport};
 use crate::config::OnUnsupported;
+use crate::telemetry::spans;
 
 /// What a backend can do for the tasks and queues of one batch. Neighbors in a batch mostly share both, so the last
 /// answer is kept.
@@ -54,9 +55,7 @@ impl Taskport {
         let capability = scopes.capability(&call.task, options.queue.as_ref());
         admit(definition, &mut options, capability, on_unsupported, warned)?;
         check_limits(&call, &options, capability, inner.clock.now())?;
-        if let Some(parentage) = &self.parentage {
-            inherit(parentage, &mut options, capability);
-        }
+        inherit(self.parentage.as_deref(), &mut options, capability);
         let id = id.unwrap_or_else(|| inner.ids.job_id(inner.clock.now()));
         Ok(Submission { id, call, options })
     }
@@ -158,12 +157,13 @@ fn check_limits(
     }
 }
 
-/// Names the submitting attempt, where the caller names no other and the backend records it.
-fn inherit(parentage: &Parentage, options: &mut JobOptions, capability: &Capability) {
-    if capability.supports(Feature::Parent) {
-        options.parent.get_or_insert_with(|| parentage.job.clone());
+/// Names the submitting attempt and the trace of the submit, where the caller names no others and the backend records
+/// them.
+fn inherit(parentage: Option<&Parentage>, options: &mut JobOptions, capability: &Capability) {
+    if options.parent.is_none() && capability.supports(Feature::Parent) {
+        options.parent = parentage.map(|parentage| parentage.job.clone());
     }
-    if capability.supports(Feature::TraceContext) && options.trace.is_none() {
-        options.trace.clone_from(&parentage.trace);
+    if options.trace.is_none() && capability.supports(Feature::TraceContext) {
+        options.trace = spans::current_trace().or_else(|| parentage?.trace.clone());
     }
 }

@@ -17,11 +17,11 @@ use tracing::{Level, Span};
 /// The target of the lines, so that a filter can choose them.
 const TARGET: &str = "taskport::attempt";
 
-/// Spans around attempts, for whoever follows a job from its submit across processes.
+/// Adds to the spans of attempts what whoever follows a job across processes needs.
 pub trait AttemptSpans: Send + Sync + fmt::Debug {
-    /// The span of an attempt, entered whenever the attempt runs.
-    fn start(&self, delivery: &Delivery) -> Span;
-    /// Says in the span how the attempt is to be settled.
+    /// Called before a span is first entered. Its fields `otel.name` and `otel.kind` are empty.
+    fn start(&self, span: &Span, delivery: &Delivery);
+    /// Called when it is known how the attempt is to be settled.
     fn end(&self, span: &Span, verdict: &Verdict);
 }
 
@@ -52,8 +52,6 @@ where
 
     fn call(&mut self, attempt: Attempt) -> Self::Future {
         let delivery = &attempt.delivery;
-        let outer = self.spans.clone().map(|spans| (spans.start(delivery), spans));
-        let entered = outer.as_ref().map(|(span, _)| span.enter());
         let span = tracing::info_span!(
             target: TARGET,
             "attempt",
@@ -64,14 +62,17 @@ where
             traceparent = delivery.options.trace.as_ref().map(TraceContext::as_str),
             run = delivery.step.as_ref().map(|step| tracing::field::display(&step.run)),
             step = delivery.step.as_ref().map(|step| tracing::field::display(&step.step)),
+            otel.name = tracing::field::Empty,
+            otel.kind = tracing::field::Empty,
         );
+        if let Some(spans) = &self.spans {
+            spans.start(&span, delivery);
+        }
         let started = span.in_scope(|| {
             tracing::debug!(target: TARGET, "attempt started");
             tracing::enabled!(target: TARGET, Level::ERROR).then(Instant::now)
         });
-        let inner = self.inner.call(attempt);
-        drop(entered);
-        TraceFuture { inner, outer, span, started }
+        TraceFuture { inner: self.inner.call(attempt), spans: self.spans.clone(), span, started }
     }
 }
 
@@ -79,7 +80,7 @@ where
 #[derive(Debug)]
 pub(crate) struct TraceFuture<F> {
     inner: F,
-    outer: Option<(Span, Arc<dyn AttemptSpans>)>,
+    spans: Option<Arc<dyn AttemptSpans>>,
     span: Span,
     started: Option<Instant>,
 }
@@ -89,14 +90,13 @@ impl<F: Future<Output = Result<Verdict, Infallible>> + Unpin> Future for TraceFu
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        let _outer = this.outer.as_ref().map(|(span, _)| span.enter());
         let _entered = this.span.enter();
         let Ok(verdict) = ready!(Pin::new(&mut this.inner).poll(cx));
         if let Some(started) = this.started {
             log_end(&verdict, started.elapsed().as_secs_f64() * 1e3);
         }
-        if let Some((span, spans)) = &this.outer {
-            spans.end(span, &verdict);
+        if let Some(spans) = &this.spans {
+            spans.end(&this.span, &verdict);
         }
         Poll::Ready(Ok(verdict))
     }
