@@ -11,6 +11,7 @@ mod engine;
 mod reader;
 pub mod record;
 mod runs;
+pub mod schedule;
 pub mod state;
 pub mod store;
 mod stored;

@@ -1,5 +1,7 @@
 //! Reading beside the writer.
 
+mod schedules;
+
 use taskport_abstraction::backend::{Cursor, JobFilter, Page, PageRequest, QueueStats, WorkerStatus};
 use taskport_abstraction::{
     Error, JobId, JobOptions, JobState, JobStatus, Outcome, Result, Timestamp, codes,

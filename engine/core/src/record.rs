@@ -8,7 +8,8 @@ use taskport_abstraction::backend::{Counts, QueueLimits, QueueOrder, StepState, 
 use taskport_abstraction::job::{Progress, StepRef};
 use taskport_abstraction::options::Priority;
 use taskport_abstraction::{
-    JobId, JobState, LeaseToken, Payload, QueueName, RunId, StepId, TaskName, Timestamp,
+    JobId, JobState, LeaseToken, Payload, QueueName, RunId, ScheduleName, StepId, TaskName,
+    Timestamp,
 };
 
 /// A job.
@@ -221,4 +222,37 @@ pub struct StepJob {
     pub state: JobState,
     /// Its result, where it succeeded.
     pub result: Option<Payload>,
+}
+
+/// A schedule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScheduleRecord {
+    /// Its name, the store's key of it.
+    pub name: ScheduleName,
+    /// Its definition but for the arguments, in its stored form.
+    pub definition: Bytes,
+    /// The arguments of its jobs.
+    pub arguments: Payload,
+    /// Whether it rests.
+    pub paused: bool,
+    /// Why.
+    pub paused_reason: Option<String>,
+    /// Its next tick, unless it rests or has none.
+    pub next_at: Option<Timestamp>,
+    /// No tick at this moment or before it fires any more.
+    pub settled_until: Option<Timestamp>,
+    /// The tick that fired last.
+    pub last_at: Option<Timestamp>,
+    /// The job of that tick.
+    pub last_job: Option<JobId>,
+    /// How many ticks have fired.
+    pub fired: u64,
+    /// How many ticks came to nothing.
+    pub missed: u64,
+    /// Why the last tick submitted nothing, where it did not.
+    pub problem: Option<String>,
+    /// When it was first put.
+    pub created_at: Timestamp,
+    /// When its definition last changed.
+    pub updated_at: Timestamp,
 }

@@ -1,5 +1,7 @@
 //! What a store must do: small verbs on rows, and one transaction at a time. No verb decides anything about a job.
 
+mod schedules;
+
 use std::any::Any;
 use std::fmt;
 
@@ -7,10 +9,11 @@ use taskport_abstraction::backend::{JobFilter, Lease, QueueOrder, RunFilter};
 use taskport_abstraction::job::Progress;
 use taskport_abstraction::{JobId, JobState, Payload, QueueName, Result, RunId, StepId, Timestamp};
 
+pub use self::schedules::{ReadSchedules, WriteSchedules};
 use crate::record::{JobRecord, KeyRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord};
 
 /// Reading. The writing side reads what it has written; a separate reader reads what is committed.
-pub trait Read {
+pub trait Read: ReadSchedules {
     /// The job with this id.
     fn job(&mut self, id: &JobId) -> Result<Option<JobRecord>>;
 
@@ -52,7 +55,7 @@ pub trait Read {
 /// Writing, in one transaction at a time.
 ///
 /// After a verb has failed the transaction can only be rolled back; the engine sees to that.
-pub trait Store: Read + Send + fmt::Debug + 'static {
+pub trait Store: Read + WriteSchedules + Send + fmt::Debug + 'static {
     /// What reads beside the writer, on another thread.
     type Reader: Read + Send + fmt::Debug + 'static;
 
@@ -79,7 +82,7 @@ pub trait Store: Read + Send + fmt::Debug + 'static {
     /// Whether another connection has committed since the last time anybody asked.
     fn changed_elsewhere(&mut self) -> Result<bool>;
 
-    /// The earliest moment at which a job is due, lapses or expires, a run is due, or a worker is
+    /// The earliest moment at which a job is due, lapses or expires, a run is due, a schedule ticks, or a worker is
     /// forgotten.
     fn next_due(&mut self) -> Result<Option<Timestamp>>;
 

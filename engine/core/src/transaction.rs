@@ -5,6 +5,7 @@ mod control;
 mod enqueue;
 mod lease;
 mod queues;
+mod schedules;
 mod tick;
 mod workers;
 
@@ -16,6 +17,7 @@ use taskport_abstraction::{Error, JobId, JobState, Outcome, QueueName, Result, R
 
 pub use self::enqueue::{Enqueued, NewJob};
 pub use self::lease::Claim;
+pub(crate) use self::schedules::status as schedule_status;
 pub use self::workers::NewWorker;
 use crate::engine::{Engine, QueueEntry};
 use crate::runs;
@@ -45,6 +47,8 @@ pub struct Committed {
     pub cancel_requested: Vec<(Arc<str>, JobId)>,
     /// Runs whose state or steps changed.
     pub runs_changed: Vec<RunId>,
+    /// Whether a schedule was put, changed or removed, or has fired.
+    pub schedules_changed: bool,
     /// Whether a job became ready, or a queue began to hand out jobs again.
     pub made_ready: bool,
 }
@@ -56,6 +60,7 @@ impl Committed {
             || !self.ended.is_empty()
             || !self.cancel_requested.is_empty()
             || !self.runs_changed.is_empty()
+            || self.schedules_changed
     }
 }
 

@@ -8,7 +8,7 @@ use crate::state::Event;
 use crate::store::Store;
 
 impl<S: Store> Transaction<'_, S> {
-    /// Does what the time calls for: starts what is due, rescues what lapsed, gives up what expired, forgets workers and
+    /// Does what the time calls for: starts what is due, fires schedules, rescues what lapsed, gives up what expired, forgets workers and
     /// keys, ends runs out of time. Costs nothing where no moment has come.
     ///
     /// At most [`tick_jobs_max`](crate::EngineConfig::tick_jobs_max) of each sort move; `true` says that there may be
@@ -24,6 +24,7 @@ impl<S: Store> Transaction<'_, S> {
         let (now, max) = (self.now, self.engine.config.tick_jobs_max);
         // What has expired goes first: it may be due as well, and must not start.
         let mut more = self.expire(max)?;
+        more |= self.fire_schedules(max)?;
         more |= self.promote(max)?;
         more |= self.rescue(max)?;
         let ended = runs::tick(self, max);

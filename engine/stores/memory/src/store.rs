@@ -48,7 +48,7 @@ impl MemoryStore {
     }
 
     /// Runs one verb. A panic in another one cannot leave a table half changed that the undo log does not know.
-    fn with<T>(&self, verb: impl FnOnce(&mut Tables) -> T) -> T {
+    pub(crate) fn with<T>(&self, verb: impl FnOnce(&mut Tables) -> T) -> T {
         verb(&mut self.lock().tables)
     }
 
@@ -66,7 +66,7 @@ impl MemoryStore {
 }
 
 impl MemoryReader {
-    fn with<T>(&self, verb: impl FnOnce(&Tables) -> T) -> T {
+    pub(crate) fn with<T>(&self, verb: impl FnOnce(&Tables) -> T) -> T {
         let state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state =
             self.shared.idle.wait_while(state, |state| state.writing).unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +110,8 @@ impl Store for MemoryStore {
             let run = tables.runs.values().filter(|run| run.state == JobState::Running);
             let run = run.filter_map(|run| run.due_at).min();
             let worker = tables.workers.values().map(|worker| worker.forget_at).min();
-            [job, expiry, run, worker].into_iter().flatten().min()
+            let schedule = tables.schedules.values().filter_map(|schedule| schedule.next_at).min();
+            [job, expiry, run, worker, schedule].into_iter().flatten().min()
         }))
     }
 

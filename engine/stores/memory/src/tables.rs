@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use taskport_abstraction::job::StepRef;
-use taskport_abstraction::{JobId, JobState, QueueName, RunId, StepId, Timestamp};
-use taskport_engine::record::{JobRecord, KeyRecord, QueueRecord, RunRecord, StepRecord, WorkerRecord};
+use taskport_abstraction::{JobId, JobState, QueueName, RunId, ScheduleName, StepId, Timestamp};
+use taskport_engine::record::{
+    JobRecord, KeyRecord, QueueRecord, RunRecord, ScheduleRecord, StepRecord, WorkerRecord,
+};
 
 /// Every row. A row is only changed by the `set_` functions, which keep the indexes and the undo log.
 #[derive(Debug, Default)]
@@ -23,6 +25,7 @@ pub(crate) struct Tables {
     pub(crate) queues: BTreeMap<QueueName, QueueRecord>,
     pub(crate) keys: BTreeMap<Arc<str>, KeyRecord>,
     pub(crate) workers: BTreeMap<Arc<str>, WorkerRecord>,
+    pub(crate) schedules: BTreeMap<ScheduleName, ScheduleRecord>,
     pub(crate) runs: BTreeMap<i64, RunRecord>,
     pub(crate) run_ids: HashMap<RunId, i64>,
     pub(crate) run_steps: BTreeMap<(RunId, u32), StepRecord>,
@@ -36,6 +39,7 @@ enum Undo {
     Queue(QueueName, Option<QueueRecord>),
     Key(Arc<str>, Option<KeyRecord>),
     Worker(Arc<str>, Option<Box<WorkerRecord>>),
+    Schedule(ScheduleName, Option<Box<ScheduleRecord>>),
     Run(i64, Option<Box<RunRecord>>),
     Step((RunId, u32), Option<StepRecord>),
 }
@@ -59,6 +63,11 @@ impl Tables {
     pub(crate) fn set_worker(&mut self, name: Arc<str>, worker: Option<WorkerRecord>) {
         let before = swap(&mut self.workers, name.clone(), worker);
         self.undo.push(Undo::Worker(name, before.map(Box::new)));
+    }
+
+    pub(crate) fn set_schedule(&mut self, name: ScheduleName, schedule: Option<ScheduleRecord>) {
+        let before = swap(&mut self.schedules, name.clone(), schedule);
+        self.undo.push(Undo::Schedule(name, before.map(Box::new)));
     }
 
     pub(crate) fn set_run(&mut self, seq: i64, run: Option<RunRecord>) {
@@ -85,6 +94,9 @@ impl Tables {
                 Undo::Key(name, key) => drop(swap(&mut self.keys, name, key)),
                 Undo::Worker(name, worker) => {
                     drop(swap(&mut self.workers, name, worker.map(|worker| *worker)));
+                }
+                Undo::Schedule(name, schedule) => {
+                    drop(swap(&mut self.schedules, name, schedule.map(|schedule| *schedule)));
                 }
                 Undo::Run(seq, run) => drop(self.swap_run(seq, run.map(|run| *run))),
                 Undo::Step(place, step) => drop(swap(&mut self.run_steps, place, step)),

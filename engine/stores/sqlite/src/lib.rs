@@ -12,6 +12,7 @@ mod names;
 mod options;
 mod rows;
 mod run_rows;
+mod schedule_rows;
 mod schema;
 mod step_rows;
 mod store;

@@ -33,7 +33,7 @@ const BUSY_PAUSE: Duration = Duration::from_micros(500);
 /// The writing side of one file.
 #[derive(Debug)]
 pub struct SqliteStore {
-    rows: SqliteReader,
+    pub(crate) rows: SqliteReader,
     path: PathBuf,
     options: SqliteOptions,
     data_version: i64,
@@ -85,7 +85,7 @@ impl SqliteStore {
     }
 
     /// Runs one statement that is used often.
-    fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
+    pub(crate) fn execute(&self, sql: &str, params: impl rusqlite::Params) -> Result<usize> {
         self.connection()
             .prepare_cached(sql)
             .and_then(|mut statement| statement.execute(params))
@@ -236,6 +236,8 @@ impl Store for SqliteStore {
                                             AND state < 3 ORDER BY expires_at LIMIT 1) \
                    UNION ALL SELECT * FROM (SELECT due_at FROM taskport_runs WHERE state = 3 AND due_at IS NOT NULL \
                                             ORDER BY due_at LIMIT 1) \
+                   UNION ALL SELECT * FROM (SELECT next_at FROM taskport_schedules WHERE next_at IS NOT NULL \
+                                            ORDER BY next_at LIMIT 1) \
                    UNION ALL SELECT min(forget_at) FROM taskport_workers)";
         let mut statement = self.connection().prepare_cached(sql).during("read")?;
         let earliest: Option<i64> = statement.query_row([], |row| row.get(0)).during("read")?;
