@@ -27,6 +27,48 @@ pub enum Note {
     Partial(Payload),
 }
 
+impl LogLevel {
+    /// The name used in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Note {
+    /// The note within [`ENTRY_BYTES_MAX`]: a longer line is cut, and a larger partial result gives way to a line that
+    /// says so.
+    #[must_use]
+    pub fn fitting(self) -> Self {
+        match self {
+            Self::Log { level, mut message } if message.len() > ENTRY_BYTES_MAX => {
+                let end = (0..=ENTRY_BYTES_MAX).rev().find(|end| message.is_char_boundary(*end));
+                message.truncate(end.unwrap_or_default());
+                Self::Log { level, message }
+            }
+            Self::Partial(payload) if payload.len() > ENTRY_BYTES_MAX => {
+                let bytes = payload.len();
+                let message =
+                    format!("a partial result of {bytes} bytes is left out: the limit is {ENTRY_BYTES_MAX}");
+                Self::Log { level: LogLevel::Warn, message }
+            }
+            note => note,
+        }
+    }
+
+    /// How many bytes it holds.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Log { message, .. } => message.len(),
+            Self::Partial(payload) => payload.len(),
+        }
+    }
+}
+
 /// How much a line of a log matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

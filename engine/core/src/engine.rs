@@ -28,6 +28,8 @@ pub struct Engine<S: Store> {
     timer: Timer,
     /// Another connection has committed since [`changed_elsewhere`](Self::changed_elsewhere) was asked.
     changed: bool,
+    /// The inbox may hold jobs: another connection has committed since it was found empty.
+    pub(crate) inbox_may_wait: bool,
     random: u64,
 }
 
@@ -81,10 +83,12 @@ impl<S: Store> Engine<S> {
             seq_next: None,
             timer: Timer::Unknown,
             changed: false,
+            inbox_may_wait: true,
             random,
         };
         // What time called for while nobody had the store open is done before anybody asks for anything.
         let mut tx = engine.begin(now)?;
+        tx.absorb()?;
         tx.tick()?;
         tx.commit()?;
         Ok(engine)
@@ -155,6 +159,16 @@ impl<S: Store> Engine<S> {
         Ok(false)
     }
 
+    /// Whether another program's transaction has left jobs in the inbox, for [`absorb`](Transaction::absorb) to take.
+    /// Takes no lock, and asks the store only where another connection has committed.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn has_inbox(&mut self) -> Result<bool> {
+        self.inbox_may_wait = self.inbox_may_wait && self.store.inbox_waits()?;
+        Ok(self.inbox_may_wait)
+    }
+
     /// Sees to it that `tick` looks at `moment`.
     pub(crate) fn wake_at(&mut self, moment: Timestamp) {
         if let Timer::At(known) = &mut self.timer {
@@ -171,6 +185,7 @@ impl<S: Store> Engine<S> {
     pub(crate) fn forget_rows(&mut self) {
         self.queues.clear();
         self.seq_next = None;
+        self.inbox_may_wait = true;
         self.timer = Timer::Unknown;
         self.runs.doubt();
     }

@@ -8,6 +8,7 @@
 
 mod config;
 mod engine;
+pub mod inbox;
 mod reader;
 pub mod record;
 mod runs;

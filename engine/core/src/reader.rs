@@ -3,10 +3,13 @@
 mod schedules;
 
 use taskport_abstraction::backend::{Cursor, JobFilter, Page, PageRequest, QueueStats, WorkerStatus};
+use taskport_abstraction::journal::JournalEntry;
+use taskport_abstraction::outbox::{OutboxEntry, OutboxStats};
 use taskport_abstraction::{
     Error, JobId, JobOptions, JobState, JobStatus, Outcome, Result, Timestamp, codes,
 };
 
+use crate::inbox::OutgoingRecord;
 use crate::record::{JobRecord, QueueRecord, WorkerRecord};
 use crate::store::Read;
 use crate::stored;
@@ -38,7 +41,60 @@ impl<R: Read> Reader<R> {
     /// # Errors
     /// Those of the store.
     pub fn get(&mut self, ids: &[JobId]) -> Result<Vec<Option<JobStatus>>> {
-        ids.iter().map(|id| Ok(self.read.job(id)?.map(status))).collect()
+        ids.iter().map(|id| self.get_one(id)).collect()
+    }
+
+    fn get_one(&mut self, id: &JobId) -> Result<Option<JobStatus>> {
+        if let Some(job) = self.read.job(id)? {
+            return Ok(Some(status(job)));
+        }
+        if let Some(job) = self.read.inbox_job(id)? {
+            return Ok(Some(job.status()));
+        }
+        // Between the two looks the engine may have taken it from the inbox.
+        Ok(self.read.job(id)?.map(status))
+    }
+
+    /// At most `len` entries of a job's journal after number `after`, in order.
+    ///
+    /// # Errors
+    /// `NotFound` (E-007); those of the store.
+    pub fn journal(&mut self, job: &JobId, after: u64, len: usize) -> Result<Vec<JournalEntry>> {
+        match self.read.entries(job, after, len.min(self.page_len_max))? {
+            Some(entries) => Ok(entries),
+            // What waits in the inbox has said nothing yet.
+            None if self.get_one(job)?.is_some() => Ok(Vec::new()),
+            None => {
+                Err(Error::new(&codes::JOB_NOT_FOUND, "read journal", format!("there is no job `{job}`")))
+            }
+        }
+    }
+
+    /// At most `len` jobs for other backends after the receipt `after`, oldest first.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn outbox(&mut self, after: u64, len: usize) -> Result<Vec<OutboxEntry>> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let outgoing = self.read.outgoing(after, len.min(self.page_len_max))?;
+        Ok(outgoing.into_iter().map(outbox_entry).collect())
+    }
+
+    /// Whether a job for another backend is to be handed on.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn outbox_due(&mut self, now: Timestamp) -> Result<bool> {
+        self.read.outgoing_due(now)
+    }
+
+    /// How many jobs for other backends there are.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn outbox_stats(&mut self) -> Result<OutboxStats> {
+        let (waiting, refused) = self.read.outgoing_counts()?;
+        Ok(OutboxStats { waiting, refused })
     }
 
     /// One page of jobs, newest first.
@@ -137,5 +193,18 @@ fn worker_status(worker: WorkerRecord, now: Timestamp) -> WorkerStatus {
         load: worker.load,
         started_at: worker.started_at,
         seen_at: worker.seen_at,
+    }
+}
+
+fn outbox_entry(outgoing: OutgoingRecord) -> OutboxEntry {
+    OutboxEntry {
+        receipt: outgoing.job.seq.unsigned_abs(),
+        target: outgoing.target,
+        job: outgoing.job.id,
+        task: outgoing.job.task,
+        attempt: outgoing.attempt,
+        submitted_at: outgoing.job.submitted_at,
+        due_at: outgoing.due_at,
+        reason: outgoing.reason,
     }
 }

@@ -1,5 +1,7 @@
 //! What a store must do: small verbs on rows, and one transaction at a time. No verb decides anything about a job.
 
+mod inbox;
+mod journal;
 mod schedules;
 
 use std::any::Any;
@@ -9,11 +11,13 @@ use taskport_abstraction::backend::{JobFilter, Lease, QueueOrder, RunFilter};
 use taskport_abstraction::job::Progress;
 use taskport_abstraction::{JobId, JobState, Payload, QueueName, Result, RunId, StepId, Timestamp};
 
+pub use self::inbox::{ReadInbox, TakeInbox};
+pub use self::journal::{JournalEnd, KeepJournal, ReadJournal};
 pub use self::schedules::{ReadSchedules, WriteSchedules};
 use crate::record::{JobRecord, KeyRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord};
 
 /// Reading. The writing side reads what it has written; a separate reader reads what is committed.
-pub trait Read: ReadSchedules {
+pub trait Read: ReadSchedules + ReadInbox + ReadJournal {
     /// The job with this id.
     fn job(&mut self, id: &JobId) -> Result<Option<JobRecord>>;
 
@@ -55,7 +59,7 @@ pub trait Read: ReadSchedules {
 /// Writing, in one transaction at a time.
 ///
 /// After a verb has failed the transaction can only be rolled back; the engine sees to that.
-pub trait Store: Read + WriteSchedules + Send + fmt::Debug + 'static {
+pub trait Store: Read + WriteSchedules + TakeInbox + KeepJournal + Send + fmt::Debug + 'static {
     /// What reads beside the writer, on another thread.
     type Reader: Read + Send + fmt::Debug + 'static;
 
@@ -95,7 +99,7 @@ pub trait Store: Read + WriteSchedules + Send + fmt::Debug + 'static {
     /// Writes everything of a job that may change, which is all but `seq`, `id`, `submitted_at` and `step`.
     fn put_job(&mut self, job: &JobRecord) -> Result<()>;
 
-    /// Deletes a job.
+    /// Deletes a job and what it said.
     fn delete_job(&mut self, job: &JobRecord) -> Result<()>;
 
     /// Leases the first `max` queued jobs of a queue that have not expired: the state becomes running, token and

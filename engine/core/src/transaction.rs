@@ -3,6 +3,8 @@
 mod advance;
 mod control;
 mod enqueue;
+mod inbox;
+mod journal;
 mod lease;
 mod queues;
 mod schedules;
@@ -196,8 +198,11 @@ impl<'a, S: Store> Transaction<'a, S> {
     }
 
     fn find(&mut self, id: &JobId, operation: &'static str) -> Result<crate::record::JobRecord> {
-        self.store(|store| store.job(id))?
-            .ok_or_else(|| Error::new(&codes::JOB_NOT_FOUND, operation, format!("there is no job `{id}`")))
+        let mut job = self.store(|store| store.job(id))?;
+        if job.is_none() && self.absorb_named(id)? {
+            job = self.store(|store| store.job(id))?;
+        }
+        job.ok_or_else(|| Error::new(&codes::JOB_NOT_FOUND, operation, format!("there is no job `{id}`")))
     }
 }
 

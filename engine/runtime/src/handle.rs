@@ -10,7 +10,8 @@ use taskport_abstraction::backend::{
     RunFilter, RunRequest, RunStatus, Settlement, Verdict, WorkerLoad, WorkerStatus,
 };
 use taskport_abstraction::{
-    Clock, Error, Failure, JobId, JobStatus, Outcome, Payload, QueueName, Result, RunId, StepId, codes,
+    Clock, Error, Failure, JobId, JobStatus, Outcome, Payload, QueueName, Result, RunId, StepId, Timestamp,
+    codes,
 };
 use taskport_engine::{Engine, EngineConfig, Enqueued, NewJob, NewWorker, Store};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,6 +27,8 @@ use crate::writer::Writer;
 
 /// What a step of a definition weighs in the mailbox, in bytes.
 const STEP_BYTES: usize = 256;
+/// What a note weighs besides its text, in bytes.
+const NOTE_BYTES: usize = 128;
 
 /// The engine on its own threads: the low-level API.
 ///
@@ -153,12 +156,14 @@ impl EngineHandle {
         self.settle_one(lease, Verdict::Release).await
     }
 
-    /// Extends leases to `lease_for` from now and keeps progress, each with a result in order.
+    /// Extends leases to `lease_for` from now and keeps progress and notes, each with a result in order.
     ///
     /// # Errors
     /// `LeaseLost` (E-010) where the lease has passed on.
     pub async fn extend(&self, batch: Vec<Extension>, lease_for: Duration) -> Vec<Result<Extended>> {
-        self.each("extend", batch.len(), 0, move |write| write.extend(&batch, lease_for)).await
+        let notes = batch.iter().flat_map(|extension| &extension.notes);
+        let bytes = notes.map(|note| NOTE_BYTES + note.note.bytes()).sum();
+        self.each("extend", batch.len(), bytes, move |write| write.extend(&batch, lease_for)).await
     }
 
     /// Asks for jobs to end without a result, each with a result in order.
@@ -360,6 +365,10 @@ impl EngineHandle {
         self.0.shared.ended().await;
     }
 
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
     }
@@ -370,7 +379,7 @@ impl EngineHandle {
     }
 
     /// Has the writer do something that gives a result for each of `count` items.
-    async fn each<T: Send + 'static>(
+    pub(crate) async fn each<T: Send + 'static>(
         &self,
         operation: &'static str,
         count: usize,
@@ -386,7 +395,7 @@ impl EngineHandle {
         }
     }
 
-    async fn write<T: Send + 'static>(
+    pub(crate) async fn write<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&mut dyn Write) -> Result<T> + Send + 'static,
@@ -408,7 +417,7 @@ impl EngineHandle {
         }
     }
 
-    async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static>(
         &self,
         operation: &'static str,
         weight: u32,

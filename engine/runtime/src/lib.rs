@@ -7,9 +7,11 @@
 //! Every line between callers and threads has a bound (I5). The futures run on any async runtime.
 
 mod handle;
+mod journal;
 mod letter;
 mod looker;
 mod mailbox;
+mod outbox;
 mod shared;
 mod upstream;
 mod verbs;

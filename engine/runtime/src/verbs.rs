@@ -8,6 +8,8 @@ use taskport_abstraction::backend::{
     RunFilter, RunRequest, RunStatus, Settlement, WorkerLoad, WorkerStatus,
 };
 use taskport_abstraction::job::StepRef;
+use taskport_abstraction::journal::JournalEntry;
+use taskport_abstraction::outbox::{Handover, OutboxEntry, OutboxStats, Outgoing};
 use taskport_abstraction::{JobId, JobStatus, Payload, QueueName, Result, RunId, StepId, Timestamp};
 use taskport_engine::{Claim, Enqueued, NewJob, NewWorker, Read, Reader, Store, Transaction};
 
@@ -51,6 +53,11 @@ verbs! {
     start_runs(requests: Vec<RunRequest>) -> Vec<Result<RunId>>;
     cancel_run(id: &RunId) -> Result<Cancellation>;
     upstream(step: &StepRef) -> Result<Arc<[(StepId, u64)]>>;
+    absorb() -> Result<bool>;
+    fetch_outgoing(max: usize, lease_for: Duration) -> Result<Vec<Outgoing>>;
+    settle_outgoing(batch: &[Handover]) -> Vec<Result<()>>;
+    retry_outgoing(ids: &[JobId]) -> Vec<Result<()>>;
+    delete_outgoing(ids: &[JobId]) -> Vec<Result<()>>;
 }
 
 verbs! {
@@ -62,5 +69,9 @@ verbs! {
     workers(now: Timestamp) -> Result<Vec<WorkerStatus>>;
     run(id: &RunId) -> Result<Option<RunStatus>>;
     runs(filter: &RunFilter, page: &PageRequest) -> Result<Page<RunStatus>>;
+    journal(job: &JobId, after: u64, len: usize) -> Result<Vec<JournalEntry>>;
+    outbox(after: u64, len: usize) -> Result<Vec<OutboxEntry>>;
+    outbox_due(now: Timestamp) -> Result<bool>;
+    outbox_stats() -> Result<OutboxStats>;
     results(run: &RunId, step: &StepId, from: u32, count: u32) -> Result<Vec<Option<Payload>>>;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use taskport_abstraction::{Certainty, Clock, Error, Result, Timestamp, codes};
 use taskport_engine::store::Watch;
-use taskport_engine::{Committed, Engine, Store};
+use taskport_engine::{Committed, Engine, Store, Transaction};
 use tokio::time::Instant;
 
 use crate::letter::{Claimer, Grant, Leased, Letter, Request};
@@ -76,7 +76,8 @@ impl<S: Store> Writer<S> {
             }
             let foreign = self.look_elsewhere();
             let waited_for = (newcomers || foreign) && self.finds_work();
-            if waited_for || !requests.is_empty() || self.is_due() {
+            let left = self.is_rested() && self.engine.has_inbox().unwrap_or(true);
+            if waited_for || left || !requests.is_empty() || self.is_due() {
                 self.group(requests);
             } else if foreign {
                 self.look_ahead(false);
@@ -147,13 +148,13 @@ impl<S: Store> Writer<S> {
     fn group(&mut self, mut requests: Vec<Box<dyn Request>>) {
         self.claimers.retain(|claimer| !claimer.reply.is_closed());
         let mut grants = Vec::new();
-        let mut tick = self.is_due();
-        let mut done = self.transact(tick, &mut requests, &mut grants);
-        if let Err(Failed { error, in_tick: true }) = &done {
-            // What the time calls for must not keep callers from their own work.
+        let mut own = OwnWork { absorb: self.is_rested(), tick: self.is_due() };
+        let mut done = self.transact(own, &mut requests, &mut grants);
+        if let Err(Failed { error, in_own_work: true }) = &done {
+            // What nobody here asked for must not keep callers from their own work.
             self.rest(error);
-            tick = false;
-            done = self.transact(tick, &mut requests, &mut grants);
+            own = OwnWork::default();
+            done = self.transact(own, &mut requests, &mut grants);
         }
         match done {
             Ok((committed, more)) => {
@@ -162,7 +163,7 @@ impl<S: Store> Writer<S> {
                 }
                 requests.into_iter().for_each(|request| request.answer(None));
                 self.shared.committed(committed);
-                if tick || self.is_rested() {
+                if own.tick || self.is_rested() {
                     self.rest = None;
                 }
                 self.look_ahead(more);
@@ -177,15 +178,12 @@ impl<S: Store> Writer<S> {
 
     fn transact(
         &mut self,
-        tick: bool,
+        own: OwnWork,
         requests: &mut [Box<dyn Request>],
         grants: &mut Vec<(Claimer, Vec<Leased>)>,
     ) -> Result<(Committed, bool), Failed> {
         let mut transaction = self.engine.begin(self.clock.now())?;
-        let mut more = false;
-        if tick {
-            more = transaction.tick().map_err(|error| Failed { error, in_tick: true })?;
-        }
+        let more = own.run(&mut transaction).map_err(|error| Failed { error, in_own_work: true })?;
         for request in requests {
             request.run(&mut transaction);
         }
@@ -234,15 +232,33 @@ impl<S: Store> Writer<S> {
     }
 }
 
+/// What the engine does in a transaction without being asked.
+#[derive(Debug, Clone, Copy, Default)]
+struct OwnWork {
+    /// Takes what other programs' transactions have left.
+    absorb: bool,
+    /// Does what the time calls for.
+    tick: bool,
+}
+
+impl OwnWork {
+    /// Does it, and says whether there is more to do at once.
+    fn run<S: Store>(self, transaction: &mut Transaction<'_, S>) -> Result<bool> {
+        let more_left = self.absorb && transaction.absorb()?;
+        let more_due = self.tick && transaction.tick()?;
+        Ok(more_left || more_due)
+    }
+}
+
 /// Why a transaction came to nothing.
 struct Failed {
     error: Error,
     /// It failed before any request was run.
-    in_tick: bool,
+    in_own_work: bool,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, in_tick: false }
+        Self { error, in_own_work: false }
     }
 }

@@ -57,6 +57,11 @@ impl<S: Store> Transaction<'_, S> {
     /// # Errors
     /// As there.
     pub fn enqueue_one(&mut self, job: NewJob) -> Result<Enqueued> {
+        self.enqueue_at(job, self.now)
+    }
+
+    /// Takes a job that was submitted at `submitted_at`, which may be a while ago.
+    pub(super) fn enqueue_at(&mut self, job: NewJob, submitted_at: Timestamp) -> Result<Enqueued> {
         job.options.validate()?;
         refuse_unsupported(&job.options)?;
         let (given, max) = (job.call.arguments.len(), self.engine.config.payload_bytes_max);
@@ -69,7 +74,7 @@ impl<S: Store> Transaction<'_, S> {
         if given > max {
             return Err(too_large("options", given, max));
         }
-        let (record, idempotency) = self.record(job, stored)?;
+        let (record, idempotency) = self.record(job, stored, submitted_at)?;
         match idempotency {
             None => self.insert(&record),
             Some(idempotency) => self.insert_keyed(record, &idempotency),
@@ -77,10 +82,11 @@ impl<S: Store> Transaction<'_, S> {
     }
 
     /// The row of a new job, with its idempotency key.
-    fn record(
+    pub(super) fn record(
         &mut self,
         job: NewJob,
         stored: Option<bytes::Bytes>,
+        submitted_at: Timestamp,
     ) -> Result<(JobRecord, Option<Idempotency>)> {
         let now = self.now;
         let options = job.options;
@@ -103,7 +109,7 @@ impl<S: Store> Transaction<'_, S> {
             token: LeaseToken(0),
             worker: None,
             cancel_requested: false,
-            submitted_at: now,
+            submitted_at,
             started_at: None,
             finished_at: None,
             arguments: job.call.arguments,
@@ -125,7 +131,7 @@ impl<S: Store> Transaction<'_, S> {
         self.keep_failure(seq)
     }
 
-    fn insert(&mut self, job: &JobRecord) -> Result<Enqueued> {
+    pub(super) fn insert(&mut self, job: &JobRecord) -> Result<Enqueued> {
         let inserted = self.store(|store| store.insert_job(job))?;
         if inserted {
             self.engine.seq_used(job.seq);

@@ -140,7 +140,7 @@ impl<S: Store> Transaction<'_, S> {
         }
     }
 
-    /// Extends leases to `lease_for` from now and keeps progress, each with a result in order.
+    /// Extends leases to `lease_for` from now and keeps progress and notes, each with a result in order.
     ///
     /// # Errors
     /// `LeaseLost` (E-010) where the job is no longer under this lease.
@@ -151,7 +151,10 @@ impl<S: Store> Transaction<'_, S> {
             let lease = &extension.lease;
             let answer = self.store(|store| store.extend(lease, until, extension.progress.as_ref()))?;
             match answer {
-                Some(cancel_requested) => Ok(Extended { expires_at: until, cancel_requested }),
+                Some(cancel_requested) => {
+                    self.keep_notes(lease, &extension.notes)?;
+                    Ok(Extended { expires_at: until, cancel_requested })
+                }
                 None => Err(lease_lost(lease, "extend")),
             }
         };

@@ -135,7 +135,12 @@ impl Store for MemoryStore {
     }
 
     fn delete_job(&mut self, job: &JobRecord) -> Result<()> {
-        self.with(|tables| tables.set_job(job.seq, None));
+        self.with(|tables| {
+            tables.set_job(job.seq, None);
+            let said = tables.journal.range((job.seq, 0)..=(job.seq, u64::MAX));
+            let places: Vec<_> = said.map(|(place, _)| *place).collect();
+            places.into_iter().for_each(|place| tables.set_entry(place, None));
+        });
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use taskport_abstraction::job::StepRef;
+use taskport_abstraction::journal::JournalEntry;
 use taskport_abstraction::{JobId, JobState, QueueName, RunId, ScheduleName, StepId, Timestamp};
 use taskport_engine::record::{
     JobRecord, KeyRecord, QueueRecord, RunRecord, ScheduleRecord, StepRecord, WorkerRecord,
@@ -29,6 +30,8 @@ pub(crate) struct Tables {
     pub(crate) runs: BTreeMap<i64, RunRecord>,
     pub(crate) run_ids: HashMap<RunId, i64>,
     pub(crate) run_steps: BTreeMap<(RunId, u32), StepRecord>,
+    /// What jobs said, by `seq` and number.
+    pub(crate) journal: BTreeMap<(i64, u64), JournalEntry>,
     undo: Vec<Undo>,
 }
 
@@ -42,6 +45,7 @@ enum Undo {
     Schedule(ScheduleName, Option<Box<ScheduleRecord>>),
     Run(i64, Option<Box<RunRecord>>),
     Step((RunId, u32), Option<StepRecord>),
+    Entry((i64, u64), Option<JournalEntry>),
 }
 
 impl Tables {
@@ -80,6 +84,11 @@ impl Tables {
         self.undo.push(Undo::Step(place, before));
     }
 
+    pub(crate) fn set_entry(&mut self, place: (i64, u64), entry: Option<JournalEntry>) {
+        let before = swap(&mut self.journal, place, entry);
+        self.undo.push(Undo::Entry(place, before));
+    }
+
     /// Keeps every change since the last commit.
     pub(crate) fn commit(&mut self) {
         self.undo.clear();
@@ -100,6 +109,7 @@ impl Tables {
                 }
                 Undo::Run(seq, run) => drop(self.swap_run(seq, run.map(|run| *run))),
                 Undo::Step(place, step) => drop(swap(&mut self.run_steps, place, step)),
+                Undo::Entry(place, entry) => drop(swap(&mut self.journal, place, entry)),
             }
         }
     }

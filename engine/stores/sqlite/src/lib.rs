@@ -8,6 +8,8 @@
 
 mod checkpoint;
 mod error;
+mod inbox_rows;
+mod journal_rows;
 mod names;
 mod options;
 mod rows;
@@ -18,6 +20,7 @@ mod step_rows;
 mod store;
 mod wake;
 
+pub use self::inbox_rows::enqueue_statement;
 pub use self::options::{SqliteOptions, Synchronous};
 pub use self::rows::SqliteReader;
 pub use self::store::SqliteStore;

@@ -80,7 +80,7 @@ impl SqliteStore {
         rusqlite::version()
     }
 
-    fn connection(&self) -> &Connection {
+    pub(crate) fn connection(&self) -> &Connection {
         &self.rows.connection
     }
 

@@ -91,7 +91,10 @@ fn a_run_whose_definition_cannot_be_read_ends_and_harms_no_other() {
     world.start("bad", &definition(json!([{"id": "a", "task": "echo", "args": [1]}])), json!(null)).unwrap();
     world.start("good", &pipeline(), json!({"len": 3})).unwrap();
     drop(world);
-    damage(&directory, "UPDATE taskport_definitions SET definition = 'x' WHERE instr(definition, 'scan') = 0");
+    damage(
+        &directory,
+        "UPDATE taskport_definitions SET definition = 'x' WHERE instr(definition, 'scan') = 0",
+    );
     let mut world = World::new(open(&directory));
     assert_eq!(world.summary("bad"), "running ");
     world.drain(10);
