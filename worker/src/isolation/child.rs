@@ -12,31 +12,33 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::exit;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::{Pid, Signal, getpgrp, getpid, getppid, kill_current_process_group};
 use taskport_abstraction::context::{AttemptInfo, Upstream};
-use taskport_abstraction::job::Progress;
 use taskport_abstraction::task::BoxFuture;
 use taskport_abstraction::{
-    AttemptControl, Error, Failure, FailureKind, Payload, Result, TaskContext, TaskError, TaskResult, codes,
+    AttemptControl, Error, Failure, FailureKind, Payload, Result, SystemClock, TaskContext, TaskError,
+    TaskResult, codes,
 };
 use taskport_registry::Registry;
 use tokio::runtime::Runtime;
 
-use super::protocol::{self, Answer, Ask, BODY_BYTES_MAX, Ended, FromChild, Start, ToChild, VERSION};
-use crate::control::Control;
+use super::protocol::{self, Answer, Ask, BODY_BYTES_MAX, Ended, FromChild, Said, Start, ToChild, VERSION};
+use crate::control::{Control, Listener};
 use crate::layers::panic::catch;
 use crate::layers::run::run_to_end;
 
 /// The environment variable that makes a process a child: `PARENT:SOCKET`.
 pub(super) const MARKER: &str = "TASKPORT_CHILD";
 
-/// How often the child looks for its parent and for news to send.
+/// How often the child looks for its parent.
 const TICK: Duration = Duration::from_millis(250);
+/// How long news gather before they are sent.
+const GATHER: Duration = Duration::from_millis(20);
 
 /// The value of [`MARKER`] for a child of `parent`.
 pub(super) fn marker(parent: u32, socket: &Path) -> OsString {
@@ -82,6 +84,7 @@ fn try_serve(registry: &Registry, socket: &Path) -> io::Result<std::convert::Inf
     let link = Arc::new(Link {
         writer: Mutex::new(stream.try_clone()?),
         current: Mutex::new(None),
+        news: Arc::default(),
         questions: Mutex::default(),
     });
     link.send(&FromChild::Hello { version: VERSION }, &[])?;
@@ -93,6 +96,7 @@ fn try_serve(registry: &Registry, socket: &Path) -> io::Result<std::convert::Inf
     loop {
         let (context, arguments) = started.recv().map_err(io::Error::other)?;
         let (ended, body) = Ended::new(fitting(attempt(registry, context, arguments)));
+        link.send_news()?;
         link.set_current(None);
         link.send(&FromChild::Ended(ended), &body)?;
     }
@@ -136,7 +140,31 @@ fn fitting(result: TaskResult<Payload>) -> TaskResult<Payload> {
 struct Link {
     writer: Mutex<UnixStream>,
     current: Mutex<Option<Arc<Control>>>,
+    news: Arc<News>,
     questions: Mutex<Questions>,
+}
+
+/// Whether the attempt has said something.
+#[derive(Default)]
+struct News {
+    there: Mutex<bool>,
+    came: Condvar,
+}
+
+impl News {
+    fn tell(&self) {
+        *lock(&self.there) = true;
+        self.came.notify_one();
+    }
+
+    /// Waits until there is news or `limit` has passed.
+    fn wait(&self, limit: Duration) -> bool {
+        let (mut there, _) = self
+            .came
+            .wait_timeout_while(lock(&self.there), limit, |there| !*there)
+            .unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut there)
+    }
 }
 
 /// Questions that wait for their answers.
@@ -180,7 +208,8 @@ impl Link {
     }
 
     fn context(self: &Arc<Self>, start: Start) -> TaskContext {
-        let control = Control::new();
+        let news = self.news.clone();
+        let control = Control::heard_by(&Listener::new(Arc::new(SystemClock), move || news.tell()));
         self.set_current(Some(control.clone()));
         let upstream: Option<Arc<dyn Upstream>> =
             start.has_upstream.then(|| Arc::new(RemoteUpstream(self.clone())) as _);
@@ -197,20 +226,32 @@ impl Link {
         TaskContext::new(Arc::new(info), control)
     }
 
-    /// Sends the newest progress, and ends the process when its parent has gone without closing the socket.
+    /// Sends what the attempt says, and ends the process when its parent has gone without closing the socket.
     fn watch(&self, parent: Option<Pid>) {
-        let mut sent: Option<Progress> = None;
         while getppid() == parent {
-            thread::sleep(TICK);
-            let progress = lock(&self.current).as_ref().and_then(|control| control.progress());
-            if let Some(progress) = progress.filter(|progress| sent.as_ref() != Some(progress)) {
-                if self.send(&FromChild::Progress(progress.clone()), &[]).is_err() {
+            if self.news.wait(TICK) {
+                thread::sleep(GATHER);
+                if self.send_news().is_err() {
                     break;
                 }
-                sent = Some(progress);
             }
         }
         end()
+    }
+
+    /// Sends what the attempt has said since the last time. Nothing of it is sent after the attempt's end, since the
+    /// line is held from the look at the attempt to the last word.
+    fn send_news(&self) -> io::Result<()> {
+        let mut writer = lock(&self.writer);
+        let Some(control) = lock(&self.current).clone() else { return Ok(()) };
+        if let Some(progress) = control.take_progress() {
+            protocol::write(&mut *writer, &FromChild::Progress(progress), &[])?;
+        }
+        for note in control.take_notes() {
+            let (said, body) = Said::new(note.note);
+            protocol::write(&mut *writer, &FromChild::Note(said), &body)?;
+        }
+        Ok(())
     }
 
     /// Asks the parent and waits for its answer on this thread.

@@ -164,6 +164,7 @@ fn unexpected(frame: &FromChild) -> io::Error {
     let name = match frame {
         FromChild::Hello { .. } => "hello",
         FromChild::Progress(_) => "progress",
+        FromChild::Note(_) => "note",
         FromChild::Ask { .. } => "ask",
         FromChild::Ended(_) => "ended",
     };
@@ -269,6 +270,7 @@ async fn converse(
         match frame {
             FromChild::Ended(ended) => return Ok(ended.into_result(body)),
             FromChild::Progress(progress) => context.control().report(progress),
+            FromChild::Note(said) => context.control().note(said.into_note(body)),
             FromChild::Ask { request, ask } => {
                 let (answer, body) = answer(info.upstream.as_deref(), ask).await;
                 socket.write(&ToChild::Answer { request, answer }, &body).await?;

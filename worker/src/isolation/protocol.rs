@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use taskport_abstraction::context::StopReason;
 use taskport_abstraction::job::{Progress, StepRef};
+use taskport_abstraction::journal::{LogLevel, Note};
 use taskport_abstraction::options::optional_duration;
 use taskport_abstraction::{
     ContentType, Error, Failure, JobId, JobOptions, Payload, QueueName, TaskError, TaskName, Timestamp, codes,
@@ -15,7 +16,7 @@ use taskport_abstraction::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 /// Parent and child are the same program, so a different version means that it was replaced while the parent ran.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// The largest number of bytes of a header.
 const HEADER_BYTES_MAX: usize = 4 << 20;
@@ -42,6 +43,8 @@ pub(super) enum FromChild {
     Hello { version: u32 },
     /// How far the attempt has come.
     Progress(Progress),
+    /// The attempt says something; the body holds a partial result.
+    Note(Said),
     /// The attempt reads the results of earlier steps.
     Ask { request: u64, ask: Ask },
     /// The attempt has ended; the body holds the result.
@@ -96,6 +99,33 @@ impl From<Stop> for StopReason {
             Stop::TimedOut => Self::TimedOut,
             Stop::ShuttingDown => Self::ShuttingDown,
             Stop::LeaseLost => Self::LeaseLost,
+        }
+    }
+}
+
+/// Something an attempt says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Said {
+    Log { level: LogLevel, message: String },
+    Partial { content_type: String },
+}
+
+impl Said {
+    /// The form in which a note crosses, with its body.
+    pub(super) fn new(note: Note) -> (Self, Bytes) {
+        match note {
+            Note::Log { level, message } => (Self::Log { level, message }, Bytes::new()),
+            Note::Partial(Payload { content_type, bytes }) => {
+                (Self::Partial { content_type: content_type.as_str().to_owned() }, bytes)
+            }
+        }
+    }
+
+    pub(super) fn into_note(self, body: Bytes) -> Note {
+        match self {
+            Self::Log { level, message } => Note::Log { level, message },
+            Self::Partial { content_type } => Note::Partial(payload(&content_type, body)),
         }
     }
 }

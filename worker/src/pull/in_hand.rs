@@ -14,10 +14,12 @@ use taskport_abstraction::{AttemptControl, Clock, Failure, FailureKind, JobId, T
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use crate::control::Control;
+use crate::control::{Control, Listener};
 
 /// How many outcomes one settle call carries at most.
 const SETTLE_LEN_MAX: usize = 1_024;
+/// How many bytes of notes one call carries at most.
+const NOTE_BYTES_MAX: usize = 8 << 20;
 
 /// See the module.
 #[derive(Debug)]
@@ -34,6 +36,11 @@ pub(super) struct InHand {
     outcomes: Notify,
     space: Notify,
     ended: Notify,
+    /// What attempts say is told here.
+    listener: Arc<Listener>,
+    news: Arc<Notify>,
+    /// Held while notes are on their way, so that an outcome does not overtake them.
+    talking: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -80,6 +87,8 @@ pub(super) struct Started {
 pub(super) struct Outcome {
     pub(super) key: u64,
     pub(super) settlement: Settlement,
+    /// Whether the attempt has said anything that may have to be handed over first.
+    pub(super) has_notes: bool,
 }
 
 /// What became of an outcome.
@@ -93,7 +102,12 @@ impl InHand {
     pub(super) fn new(spec: &WorkerSpec, clock: Arc<dyn Clock>) -> Self {
         let slots = spec.concurrency.max(1);
         let capacity = slots.saturating_add(spec.prefetch);
+        let news = Arc::new(Notify::new());
+        let told = news.clone();
         Self {
+            listener: Listener::new(clock.clone(), move || told.notify_one()),
+            news,
+            talking: tokio::sync::Mutex::default(),
             state: Mutex::default(),
             clock,
             lease_for: spec.lease_for,
@@ -138,7 +152,13 @@ impl InHand {
             let lease = delivery.lease.clone();
             state.held.insert(
                 key,
-                Held { lease, lapses_at, lost: false, control: Control::new(), stage: Stage::Ready },
+                Held {
+                    lease,
+                    lapses_at,
+                    lost: false,
+                    control: Control::heard_by(&self.listener),
+                    stage: Stage::Ready,
+                },
             );
             state.ready.push_back((key, delivery));
         }
@@ -229,7 +249,8 @@ impl InHand {
         }
         held.stage = Stage::Finished;
         let settlement = Settlement { lease: held.lease.clone(), verdict };
-        state.finished.push(Outcome { key, settlement });
+        let has_notes = held.control.has_notes();
+        state.finished.push(Outcome { key, settlement, has_notes });
         state.unsettled += 1;
         self.outcomes.notify_one();
     }
@@ -282,15 +303,56 @@ impl InHand {
         self.space.notify_one();
     }
 
-    /// Every lease, with the newest progress of its attempt.
-    pub(super) fn leases(&self) -> Vec<(u64, Extension)> {
+    /// Every lease.
+    pub(super) fn leases(&self) -> Vec<u64> {
+        self.lock().held.keys().copied().collect()
+    }
+
+    /// Waits until an attempt says something, and gives the leases of those that did, with the right to speak for them.
+    pub(super) async fn news(&self) -> (Vec<u64>, tokio::sync::MutexGuard<'_, ()>) {
+        self.news.notified().await;
+        let talking = self.talking.lock().await;
         let state = self.lock();
-        let extension = |held: &Held| Extension {
-            lease: held.lease.clone(),
-            progress: held.control.progress(),
-            notes: Vec::new(),
+        let speaks = |held: &Held| matches!(held.stage, Stage::Running(_)) && held.control.has_news();
+        (state.held.iter().filter(|(_, held)| speaks(held)).map(|(key, _)| *key).collect(), talking)
+    }
+
+    /// The right to speak for attempts, where nobody else does just now.
+    pub(super) fn try_to_talk(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        self.talking.try_lock().ok()
+    }
+
+    /// The right to speak for attempts.
+    pub(super) async fn talk(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.talking.lock().await
+    }
+
+    /// What is to be sent for some leases: the newest progress, and with `notes` what the attempts have said. For that,
+    /// the caller must have the right to speak.
+    pub(super) fn extensions(&self, keys: &[u64], notes: bool) -> Vec<(u64, Extension)> {
+        let state = self.lock();
+        let mut room = NOTE_BYTES_MAX;
+        let mut extension = |held: &Held| {
+            let _told = held.control.take_progress();
+            let said = if notes && room > 0 { held.control.take_notes() } else { Vec::new() };
+            room = room.saturating_sub(said.iter().map(|note| note.note.bytes()).sum());
+            if notes && held.control.has_news() {
+                // What this call has no room for goes with the next.
+                self.news.notify_one();
+            }
+            Extension { lease: held.lease.clone(), progress: held.control.progress(), notes: said }
         };
-        state.held.iter().map(|(key, held)| (*key, extension(held))).collect()
+        keys.iter().filter_map(|key| Some((*key, extension(state.held.get(key)?)))).collect()
+    }
+
+    /// Puts back what could not be handed over.
+    pub(super) fn unsaid(&self, extensions: Vec<(u64, Extension)>) {
+        let state = self.lock();
+        for (key, extension) in extensions {
+            if let Some(held) = state.held.get(&key) {
+                held.control.give_back(extension.notes);
+            }
+        }
     }
 
     /// Notes that a lease was extended by a call that began at `asked_at`.

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::join3;
+use futures_util::future::join4;
 use taskport_abstraction::backend::{Extension, WorkerEvent, WorkerSpec};
 use taskport_abstraction::{Consumer, Error, ErrorKind, Executor, Result, codes};
 use tokio::runtime;
@@ -18,6 +18,8 @@ use super::late;
 
 /// How many leases one call extends at most.
 const EXTEND_LEN_MAX: usize = 1_024;
+/// How often what attempts say is handed over, at most.
+const NEWS_EVERY: Duration = Duration::from_millis(200);
 
 /// The thread; it ends when this is dropped.
 #[derive(Debug)]
@@ -48,8 +50,9 @@ impl Keeper {
         let keep = async move {
             tokio::select! {
                 _ = stopped => {}
-                ((), (), ()) = join3(
+                ((), (), (), ()) = join4(
                     renew(&in_hand, consumer.as_ref(), executor.as_ref(), period),
+                    tell(&in_hand, consumer.as_ref(), executor.as_ref(), period),
                     report(&in_hand, consumer.as_ref(), period),
                     listen(&in_hand, consumer.as_ref()),
                 ) => {}
@@ -92,24 +95,61 @@ async fn renew_all(
     executor: &dyn Executor,
     limit: Duration,
 ) -> Result<()> {
+    // While somebody else hands over what attempts say, the leases alone are renewed.
+    let talking = in_hand.try_to_talk();
+    extend(in_hand, consumer, executor, &in_hand.leases(), talking.is_some(), limit).await
+}
+
+/// Hands over what attempts say, soon after they say it.
+async fn tell(in_hand: &InHand, consumer: &dyn Consumer, executor: &dyn Executor, limit: Duration) {
+    loop {
+        let (keys, talking) = in_hand.news().await;
+        if let Err(error) = extend(in_hand, consumer, executor, &keys, true, limit).await {
+            tracing::debug!(%error, "what attempts say cannot be handed over; trying again");
+        }
+        drop(talking);
+        sleep(NEWS_EVERY).await;
+    }
+}
+
+/// Extends some leases, with `notes` together with what their attempts have said.
+async fn extend(
+    in_hand: &InHand,
+    consumer: &dyn Consumer,
+    executor: &dyn Executor,
+    keys: &[u64],
+    notes: bool,
+    limit: Duration,
+) -> Result<()> {
     let mut failed = Ok(());
-    for chunk in in_hand.leases().chunks(EXTEND_LEN_MAX) {
+    for keys in keys.chunks(EXTEND_LEN_MAX) {
         let asked_at = in_hand.now();
+        let chunk = in_hand.extensions(keys, notes);
         let batch: Vec<Extension> = chunk.iter().map(|(_, extension)| extension.clone()).collect();
-        let results = timeout(limit, consumer.extend(batch)).await.map_err(|_| late("extend"))??;
+        let answer = timeout(limit, consumer.extend(batch)).await;
+        let results = match answer.unwrap_or_else(|_| Err(late("extend").maybe_applied())) {
+            Ok(results) => results,
+            Err(error) => {
+                in_hand.unsaid(chunk);
+                return Err(error);
+            }
+        };
         let (mut extended_len, mut lost_len) = (0, 0);
-        for ((key, extension), result) in chunk.iter().zip(results) {
+        for ((key, extension), result) in chunk.into_iter().zip(results) {
             match result {
                 Ok(extended) => {
-                    in_hand.extended(*key, asked_at, extended);
+                    in_hand.extended(key, asked_at, extended);
                     extended_len += 1;
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::LeaseLost | ErrorKind::NotFound) => {
                     tracing::debug!(job = %extension.lease.job, %error, "lease lost");
-                    in_hand.lost(*key);
+                    in_hand.lost(key);
                     lost_len += 1;
                 }
-                Err(error) => failed = Err(error),
+                Err(error) => {
+                    in_hand.unsaid(vec![(key, extension)]);
+                    failed = Err(error);
+                }
             }
         }
         executor.observe(WorkerEvent::Extended(extended_len));

@@ -23,6 +23,9 @@ pub(super) async fn run(
 ) {
     while let Some(mut batch) = in_hand.outcomes().await {
         while !batch.is_empty() {
+            if batch.iter().any(|outcome| outcome.has_notes) {
+                hand_over_last_words(&in_hand, consumer.as_ref(), &batch, limit).await;
+            }
             let settlements = batch.iter().map(|outcome| outcome.settlement.clone()).collect();
             let answers = timeout(limit, consumer.settle(settlements)).await;
             let (mut results, missing) = match answers {
@@ -57,6 +60,30 @@ pub(super) async fn run(
                 }
             }
             batch = again.into_iter().map(|(outcome, _)| outcome).collect();
+        }
+    }
+}
+
+/// Hands over what attempts said before they ended. Should that fail, their outcomes count for more.
+async fn hand_over_last_words(in_hand: &InHand, consumer: &dyn Consumer, batch: &[Outcome], limit: Duration) {
+    // Waits for what is on its way, too.
+    let _talking = in_hand.talk().await;
+    let speakers = batch.iter().filter(|outcome| outcome.has_notes);
+    let mut keys: Vec<u64> = speakers.map(|outcome| outcome.key).collect();
+    // One call may not have room for all of it.
+    while !keys.is_empty() {
+        let mut words = in_hand.extensions(&keys, true);
+        words.retain(|(_, extension)| !extension.notes.is_empty());
+        if words.is_empty() {
+            return;
+        }
+        keys.retain(|key| words.iter().all(|(spoken, _)| spoken != key));
+        let extensions = words.iter().map(|(_, extension)| extension.clone()).collect();
+        let answer = timeout(limit / 3, consumer.extend(extensions)).await;
+        if let Err(error) = answer.unwrap_or_else(|_| Err(late("extend"))) {
+            tracing::warn!(%error, jobs = words.len(), "what attempts said last is not kept yet");
+            in_hand.unsaid(words);
+            return;
         }
     }
 }
