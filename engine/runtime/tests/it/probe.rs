@@ -4,11 +4,18 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use taskport_abstraction::backend::{JobFilter, Lease, QueueOrder, RunFilter};
 use taskport_abstraction::job::Progress;
-use taskport_abstraction::{Error, JobId, Payload, QueueName, Result, RunId, StepId, Timestamp, codes};
-use taskport_engine::record::{
-    JobRecord, KeyRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord,
+use taskport_abstraction::journal::JournalEntry;
+use taskport_abstraction::{
+    Error, JobId, Payload, QueueName, Result, RunId, ScheduleName, StepId, Timestamp, codes,
 };
-use taskport_engine::store::{Grant, Promoted, Watch};
+use taskport_engine::inbox::{InboxRecord, OutgoingRecord};
+use taskport_engine::record::{
+    JobRecord, KeyRecord, QueueRecord, RunRecord, ScheduleRecord, StepJob, StepRecord, WorkerRecord,
+};
+use taskport_engine::store::{
+    Grant, JournalEnd, KeepJournal, Promoted, ReadInbox, ReadJournal, ReadSchedules, TakeInbox, Watch,
+    WriteSchedules,
+};
 use taskport_engine::{Read, Store};
 
 /// The store under the test's thumb.
@@ -149,6 +156,55 @@ impl<S: Store> Read for Probe<S> {
         steps(run: &RunId, since: i64) -> Result<Vec<StepRecord>>;
         step_jobs(run: &RunId, step: &StepId, from: u32, max: usize) -> Result<Vec<StepJob>>;
         live_jobs_of_run(run: &RunId, max: usize) -> Result<Vec<JobRecord>>;
+    }
+}
+
+impl<S: Store> ReadSchedules for Probe<S> {
+    forward! {
+        schedule(name: &ScheduleName) -> Result<Option<ScheduleRecord>>;
+        schedules(after: Option<&ScheduleName>, max: usize) -> Result<Vec<ScheduleRecord>>;
+    }
+}
+
+impl<S: Store> WriteSchedules for Probe<S> {
+    forward! {
+        put_schedule(schedule: &ScheduleRecord) -> Result<()>;
+        delete_schedule(name: &ScheduleName) -> Result<()>;
+        due_schedules(now: Timestamp, max: usize) -> Result<Vec<ScheduleRecord>>;
+    }
+}
+
+impl<S: Store> ReadInbox for Probe<S> {
+    forward! {
+        inbox_job(id: &JobId) -> Result<Option<InboxRecord>>;
+        outgoing(after: i64, max: usize) -> Result<Vec<OutgoingRecord>>;
+        outgoing_due(now: Timestamp) -> Result<bool>;
+        outgoing_counts() -> Result<(u64, u64)>;
+    }
+}
+
+impl<S: Store> TakeInbox for Probe<S> {
+    forward! {
+        inbox_waits() -> Result<bool>;
+        inbox(max: usize, bytes_max: usize) -> Result<Vec<InboxRecord>>;
+        delete_inbox_job(seq: i64) -> Result<()>;
+        lease_outgoing(now: Timestamp, until: Timestamp, max: usize, bytes_max: usize) -> Result<Vec<OutgoingRecord>>;
+        put_outgoing(seq: i64, due_at: Option<Timestamp>, reason: Option<&str>) -> Result<bool>;
+        delete_outgoing(seq: i64) -> Result<bool>;
+        outgoing_seqs(id: &JobId) -> Result<Vec<i64>>;
+    }
+}
+
+impl<S: Store> ReadJournal for Probe<S> {
+    forward! {
+        entries(job: &JobId, after: u64, max: usize) -> Result<Option<Vec<JournalEntry>>>;
+    }
+}
+
+impl<S: Store> KeepJournal for Probe<S> {
+    forward! {
+        journal_end(seq: i64) -> Result<Option<JournalEnd>>;
+        put_entry(seq: i64, entry: &JournalEntry) -> Result<()>;
     }
 }
 
