@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use taskport_abstraction::backend::{Delivery, Verdict, WorkerEvent};
 use taskport_abstraction::options::Start;
-use taskport_abstraction::{Clock, FailureKind};
+use taskport_abstraction::{Clock, FailureKind, RetryPolicy};
 use tokio::time::Instant;
 
 pub use self::family::{Family, OTHER};
@@ -125,7 +125,11 @@ impl WorkerMetrics {
         if let Some(wait) = self.wait(delivery) {
             series.wait.observe(wait);
         }
-        RunningAttempt { series: series.clone(), started: Instant::now(), ended: false }
+        let policy = delivery.options.retry.as_ref();
+        let attempts_max =
+            policy.map_or_else(|| RetryPolicy::default().attempts_max, |policy| policy.attempts_max);
+        let is_last = delivery.attempt >= attempts_max;
+        RunningAttempt { series: series.clone(), started: Instant::now(), is_last, ended: false }
     }
 
     /// How long a job has waited since it could start. Nobody tells when a later attempt could.
@@ -224,6 +228,8 @@ impl Drop for Serving {
 pub(crate) struct RunningAttempt {
     series: Arc<AttemptSeries>,
     started: Instant,
+    /// Whether the retry policy allows none after it.
+    is_last: bool,
     ended: bool,
 }
 
@@ -231,7 +237,8 @@ impl RunningAttempt {
     pub(crate) fn end(&mut self, verdict: &Verdict) {
         let (outcome, failure) = match verdict {
             Verdict::Ack(_) => (0, None),
-            Verdict::Retry { failure, .. } => (1, Some(failure)),
+            Verdict::Retry { failure, .. } if !self.is_last => (1, Some(failure)),
+            Verdict::Retry { failure, .. } => (2, Some(failure)),
             Verdict::Reject(failure) => (2, Some(failure)),
             Verdict::Cancelled(_) => (3, None),
             Verdict::Release => (4, None),

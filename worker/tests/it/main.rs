@@ -3,5 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail with it")]
 
 mod executor;
+mod metrics;
 mod pull;
 mod support;
