@@ -12,17 +12,25 @@ pub(crate) const SUBMIT_BATCH_MAX: usize = 10_000;
 pub(crate) const PAGE_LEN_MAX: usize = 1_000;
 
 /// The engine on SQLite.
-pub const SQLITE: Capability = engine(Native, Native, Native);
+pub const SQLITE: Capability = engine(Native, Native, Native, Native, Native);
 
 /// The engine in memory.
 pub const MEMORY: Capability = engine(
     Support::no("everything is in the memory of one process", "a file: sqlite://FILE"),
     Support::no("everything is in the memory of one process", "a file: sqlite://FILE"),
     Support::no("runs end with their process", "a file: sqlite://FILE"),
+    Support::no("no other program's transaction reaches this memory", "a file: sqlite://FILE"),
+    Support::no("no other program's transaction reaches this memory", "a file: sqlite://FILE"),
 );
 
 /// What the engine can do on any store, and what depends on it.
-const fn engine(durable: Support, multi_process: Support, workflow_resume: Support) -> Capability {
+const fn engine(
+    durable: Support,
+    multi_process: Support,
+    workflow_resume: Support,
+    transactional_enqueue: Support,
+    outbox: Support,
+) -> Capability {
     Capability {
         submit: Native,
         submit_batch: Native,
@@ -63,8 +71,8 @@ const fn engine(durable: Support, multi_process: Support, workflow_resume: Suppo
         queue_rate_limit: Support::no("the engine does not do it yet", "another backend"),
         batches: Support::no("the engine does not do it yet", "another backend"),
         batch_callbacks: Support::no("the engine does not do it yet", "another backend"),
-        partial_results: Support::no("the engine does not do it yet", "another backend"),
-        logs: Support::no("the engine does not do it yet", "another backend"),
+        partial_results: Native,
+        logs: Native,
         schedules: Support::no("the engine does not do it yet", "another backend"),
         schedule_cron: Support::no("the engine does not do it yet", "another backend"),
         schedule_interval: Support::no("the engine does not do it yet", "another backend"),
@@ -74,8 +82,8 @@ const fn engine(durable: Support, multi_process: Support, workflow_resume: Suppo
         schedule_pause: Support::no("the engine does not do it yet", "another backend"),
         schedule_trigger: Support::no("the engine does not do it yet", "another backend"),
         schedule_backfill: Support::no("the engine does not do it yet", "another backend"),
-        transactional_enqueue: Support::no("the engine does not do it yet", "another backend"),
-        outbox: Support::no("the engine does not do it yet", "another backend"),
+        transactional_enqueue,
+        outbox,
         retention: Support::no("the engine does not do it yet", "another backend"),
         prune: Support::no("the engine does not do it yet", "another backend"),
         backup: Support::no("the engine does not do it yet", "another backend"),

@@ -12,7 +12,7 @@ use taskport_abstraction::maintenance::Maintenance;
 use taskport_abstraction::outbox::Transactional;
 use taskport_abstraction::schedule::Schedules;
 use taskport_abstraction::{
-    BackendName, Capability, Environment, Error, JobId, JobRef, JobStatus, Outcome, Result, codes,
+    BackendName, Capability, Environment, Error, Feature, JobId, JobRef, JobStatus, Outcome, Result, codes,
 };
 use taskport_engine_runtime::{EngineHandle, NewJob};
 use taskport_worker::PullWorker;
@@ -41,7 +41,7 @@ impl NativeBackend {
         answers.into_iter().map(|answer| self.here(answer)).collect()
     }
 
-    fn check(&self, submission: &Submission) -> Result<()> {
+    pub(crate) fn check(&self, submission: &Submission) -> Result<()> {
         submission.options.validate()?;
         for feature in submission.options.needs() {
             self.capability.require(feature, "submit")?;
@@ -133,11 +133,11 @@ impl Backend for NativeBackend {
     }
 
     fn journal(&self) -> Option<&dyn Journal> {
-        None
+        Some(self)
     }
 
     fn transactional(&self) -> Option<&dyn Transactional> {
-        None
+        self.capability.supports(Feature::TransactionalEnqueue).then_some(self as _)
     }
 
     fn maintenance(&self) -> Option<&dyn Maintenance> {

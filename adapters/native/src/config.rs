@@ -16,6 +16,11 @@ pub struct NativeConfig {
     /// What a commit waits for. Default `full`. Since v0.1.
     #[serde(default)]
     pub synchronous: Synchronous,
+    /// The file is the database of your own program, in which jobs are kept in tables named `taskport_…`, so that a
+    /// transaction of yours can submit jobs. The file is switched to WAL mode. Default `false`: a file of another
+    /// program is refused and left as it is. Since v0.1.
+    #[serde(default)]
+    pub shared_file: bool,
     /// The largest arguments document, in bytes, from 1 to 536,870,912. Default 16 MiB. Larger ones are refused
     /// before anything is stored. Since v0.1.
     #[serde(default = "payload_bytes_max")]
@@ -71,6 +76,7 @@ impl NativeConfig {
         let config = Self {
             url: url.into(),
             synchronous: Synchronous::Full,
+            shared_file: false,
             payload_bytes_max: BYTES_MAX_DEFAULT,
             result_bytes_max: BYTES_MAX_DEFAULT,
         };

@@ -8,6 +8,8 @@ mod capability;
 mod client;
 mod config;
 mod consumer;
+mod journal;
+mod outbox;
 mod over;
 mod workflows;
 
@@ -54,8 +56,11 @@ async fn start(name: &BackendName, config: &NativeConfig, environment: Environme
             Health { version: "memory".to_owned(), degraded: Vec::new() },
         ),
         Location::Sqlite(file) => {
-            let options =
-                SqliteOptions { synchronous: config.synchronous.into(), ..SqliteOptions::default() };
+            let options = SqliteOptions {
+                synchronous: config.synchronous.into(),
+                shared_file: config.shared_file,
+                ..SqliteOptions::default()
+            };
             let open = move || SqliteStore::open(file, options);
             let version = format!("SQLite {}", SqliteStore::sqlite_version());
             let degraded = degraded(config.synchronous);

@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use rusqlite::types::Value;
+use taskport_abstraction::outbox::{EnqueueStatement, SqlValue};
 use taskport_abstraction::{Backend, BackendName, Environment, Result, SystemClock, async_trait};
 use taskport_native::NativeConfig;
 use taskport_suite::Factory;
@@ -19,6 +22,10 @@ impl Factory for Memory {
     async fn open(&self, _space: &str) -> Result<Arc<dyn Backend>> {
         open("memory:".to_owned()).await
     }
+
+    fn transact(&self, _: &str, _: &[EnqueueStatement], _: bool) -> Result<(), String> {
+        Err("nobody else's transaction reaches this memory".to_owned())
+    }
 }
 
 #[async_trait]
@@ -30,6 +37,27 @@ impl Factory for Sqlite {
     async fn open(&self, space: &str) -> Result<Arc<dyn Backend>> {
         open(format!("sqlite://{space}.db")).await
     }
+
+    fn transact(&self, space: &str, statements: &[EnqueueStatement], commit: bool) -> Result<(), String> {
+        transact(&format!("{space}.db"), statements, commit).map_err(|error| error.to_string())
+    }
+}
+
+/// What a user's program does, by its own driver.
+fn transact(file: &str, statements: &[EnqueueStatement], commit: bool) -> rusqlite::Result<()> {
+    let mut connection = rusqlite::Connection::open(file)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    for statement in statements {
+        let values = statement.parameters.iter().map(|value| match value {
+            SqlValue::Null => Value::Null,
+            SqlValue::Integer(number) => Value::Integer(*number),
+            SqlValue::Text(text) => Value::Text(text.clone()),
+            SqlValue::Blob(bytes) => Value::Blob(bytes.to_vec()),
+        });
+        transaction.prepare_cached(statement.sql)?.execute(rusqlite::params_from_iter(values))?;
+    }
+    if commit { transaction.commit() } else { transaction.rollback() }
 }
 
 async fn open(url: String) -> Result<Arc<dyn Backend>> {

@@ -10,9 +10,10 @@ use taskport_abstraction::backend::{
 };
 use taskport_abstraction::backend::{Worker, WorkerSpec, Workflows};
 use taskport_abstraction::id::IdGenerator;
+use taskport_abstraction::outbox::{EnqueueStatement, Transactional};
 use taskport_abstraction::{
-    Backend, Capability, Clock, Error, Executor, IntoCall, JobId, JobState, JobStatus, Outcome, QueueName,
-    Result, SystemClock, async_trait,
+    Backend, BackendName, Capability, Clock, Error, Executor, IntoCall, JobId, JobState, JobStatus, Outcome,
+    QueueName, Result, SystemClock, async_trait,
 };
 use taskport_worker::shutdown::ShutdownController;
 
@@ -27,6 +28,13 @@ pub trait Factory: Send + Sync {
     /// A handle on the jobs of `space`, which is a path inside a folder of the case's. Opened twice, it gives two
     /// handles on the same jobs, also from another process where the backend serves several.
     async fn open(&self, space: &str) -> Result<Arc<dyn Backend>>;
+
+    /// Runs statements in one transaction of a user's own on the database of `space`, then commits or rolls back. Asked
+    /// only of a backend that supports `transactional_enqueue`.
+    ///
+    /// # Errors
+    /// What the database says.
+    fn transact(&self, space: &str, statements: &[EnqueueStatement], commit: bool) -> Result<(), String>;
 }
 
 impl fmt::Debug for dyn Factory {
@@ -100,6 +108,34 @@ impl Fixture {
     pub(crate) async fn restart(&mut self) {
         self.backend.close().await.unwrap();
         self.backend = self.factory.open(&self.space()).await.unwrap();
+    }
+
+    /// Submitting within the user's own transaction.
+    pub(crate) fn transactional(&self) -> &dyn Transactional {
+        self.backend.transactional().unwrap()
+    }
+
+    /// The statement that submits a call, for another backend where one is named, and the job's id.
+    pub(crate) fn statement(&self, call: impl IntoCall, target: Option<&str>) -> (JobId, EnqueueStatement) {
+        let submission = self.submission(call);
+        let target = target.map(|name| BackendName::new(name).unwrap());
+        let statement = self.transactional().enqueue_statement(&submission, target.as_ref()).unwrap();
+        (submission.id, statement)
+    }
+
+    /// Runs statements in one transaction of a user's own and commits it.
+    pub(crate) fn commit(&self, statements: &[EnqueueStatement]) {
+        self.factory.transact(&self.space(), statements, true).unwrap();
+    }
+
+    /// Runs statements in one transaction of a user's own and rolls it back.
+    pub(crate) fn roll_back(&self, statements: &[EnqueueStatement]) {
+        self.factory.transact(&self.space(), statements, false).unwrap();
+    }
+
+    /// A backend with jobs of its own.
+    pub(crate) async fn another_backend(&self) -> Arc<dyn Backend> {
+        self.factory.open(&self.path("another").to_string_lossy()).await.unwrap()
     }
 
     pub(crate) fn new_id(&self) -> JobId {

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use taskport_abstraction::call::ArgumentsView;
 use taskport_abstraction::context::StopReason;
+use taskport_abstraction::journal::LogLevel;
 use taskport_abstraction::task::{Execution, Handler, Location, Parameter};
 use taskport_abstraction::{
     Call, Clock, Error, Executor, Failure, FailureKind, Payload, SystemClock, TaskContext, TaskDefinition,
@@ -154,6 +155,13 @@ impl Stage {
                     }
                 }
             }),
+            task("suite.say", &["lines", "gate", "failures"], {
+                let stage = stage();
+                move |ctx, arguments| {
+                    let stage = Arc::clone(&stage);
+                    async move { say(&stage, &ctx, &arguments).await }
+                }
+            }),
             task("suite.large", &["bytes"], |_, arguments| async move {
                 let [bytes] = bind::<usize, 1>(&arguments, &["bytes"])?;
                 Ok(json!("x".repeat(bytes)))
@@ -221,6 +229,22 @@ async fn pass(stage: &Stage, ctx: &TaskContext, gate: &str) -> TaskResult<()> {
             Err(TaskError::from("asked to stop"))
         }
     }
+}
+
+async fn say(stage: &Stage, ctx: &TaskContext, arguments: &Payload) -> TaskResult<Value> {
+    let [lines, gate, failures] = bind::<Value, 3>(arguments, &["lines", "gate", "failures"])?;
+    let lines = lines.as_u64().unwrap_or(0);
+    for line in 1..=lines {
+        ctx.log(LogLevel::Info, format!("attempt {} line {line}", ctx.attempt()));
+    }
+    ctx.partial(&json!({"lines": lines}))?;
+    if let Some(gate) = gate.as_str() {
+        pass(stage, ctx, gate).await?;
+    }
+    if u64::from(ctx.attempt()) <= failures.as_u64().unwrap_or(0) {
+        return Err(TaskError::from("asked to fail"));
+    }
+    Ok(json!(lines))
 }
 
 fn describe(stage: &Stage, ctx: &TaskContext) -> Value {
@@ -314,4 +338,9 @@ pub(crate) fn failing(key: &str, times: u32, how: &str) -> Call {
 /// Waits until the case opens the gate.
 pub(crate) fn gated(gate: &str, key: impl Into<Value>) -> Call {
     Call::dynamic("suite.gate", &[json!(gate), key.into()], &[])
+}
+
+/// Says `lines` lines and a partial result, waits at the gate where one is named, and fails its first attempts.
+pub(crate) fn saying(lines: u64, gate: Option<&str>, failures: u32) -> Call {
+    Call::dynamic("suite.say", &[json!(lines), json!(gate), json!(failures)], &[])
 }

@@ -3,8 +3,10 @@
 mod admin;
 mod control;
 mod describe;
+mod journal;
 mod lease;
 mod order;
+mod outbox;
 mod retry;
 mod submit;
 mod time;
@@ -26,6 +28,8 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         unique::CASES,
         describe::CASES,
         control::CASES,
+        journal::CASES,
+        outbox::CASES,
         lease::CASES,
         workers::CASES,
         admin::CASES,
