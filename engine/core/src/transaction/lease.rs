@@ -131,7 +131,7 @@ impl<S: Store> Transaction<'_, S> {
     fn close(&mut self, lease: &Lease, event: Event<'_>) -> Result<()> {
         let job = self.store(|store| store.job(&lease.job))?;
         match job {
-            Some(job) if job.state == JobState::Running && job.token == lease.token => {
+            Some(job) if is_under(&job, lease) => {
                 self.engine.take_lease(lease);
                 self.advance(job, event)?;
                 Ok(())
@@ -178,6 +178,13 @@ fn delivery(job: JobRecord, options: Arc<JobOptions>) -> Delivery {
         step: job.step,
         upstream: None,
     }
+}
+
+/// Whether a job runs under this lease. A job that was deleted and submitted again under its id counts its tokens anew,
+/// and is told by its receipt.
+fn is_under(job: &JobRecord, lease: &Lease) -> bool {
+    let receipt = u64::try_from(job.seq);
+    job.state == JobState::Running && job.token == lease.token && receipt == Ok(lease.receipt)
 }
 
 fn lease_lost(lease: &Lease, operation: &'static str) -> Error {
