@@ -7,6 +7,7 @@ use taskport_abstraction::backend::{
     Admin, Backend, Cancellation, Health, Receipt, Scope, Submission, Worker, WorkerSpec, Workflows,
 };
 use taskport_abstraction::batch::Batches;
+use taskport_abstraction::id::IdGenerator;
 use taskport_abstraction::journal::Journal;
 use taskport_abstraction::maintenance::Maintenance;
 use taskport_abstraction::outbox::Transactional;
@@ -26,6 +27,8 @@ pub struct NativeBackend {
     pub(crate) name: BackendName,
     pub(crate) engine: EngineHandle,
     pub(crate) environment: Environment,
+    /// For jobs that nobody gave an id.
+    pub(crate) ids: IdGenerator,
     pub(crate) capability: Capability,
     pub(crate) health: Health,
 }
@@ -39,6 +42,11 @@ impl NativeBackend {
     /// The same for each of many answers.
     pub(crate) fn all_here<T>(&self, answers: Vec<Result<T>>) -> Vec<Result<T>> {
         answers.into_iter().map(|answer| self.here(answer)).collect()
+    }
+
+    /// An id of our own.
+    pub(crate) fn new_id(&self) -> JobId {
+        self.ids.job_id(self.environment.clock.now())
     }
 
     pub(crate) fn check(&self, submission: &Submission) -> Result<()> {
@@ -125,7 +133,7 @@ impl Backend for NativeBackend {
     }
 
     fn schedules(&self) -> Option<&dyn Schedules> {
-        None
+        Some(self)
     }
 
     fn batches(&self) -> Option<&dyn Batches> {

@@ -11,11 +11,13 @@ mod consumer;
 mod journal;
 mod outbox;
 mod over;
+mod schedules;
 mod workflows;
 
 use std::sync::Arc;
 
 use taskport_abstraction::backend::Health;
+use taskport_abstraction::id::IdGenerator;
 use taskport_abstraction::{Backend, BackendName, Environment, Factory, Result};
 use taskport_engine_runtime::{EngineConfig, EngineHandle};
 use taskport_store_memory::MemoryStore;
@@ -67,7 +69,8 @@ async fn start(name: &BackendName, config: &NativeConfig, environment: Environme
             (EngineHandle::open(open, settings, clock).await?, Health { version, degraded })
         }
     };
-    Ok(NativeBackend { name: name.clone(), engine, environment, capability, health })
+    let ids = IdGenerator::new(environment.random_seed);
+    Ok(NativeBackend { name: name.clone(), engine, environment, ids, capability, health })
 }
 
 fn settings(config: &NativeConfig, environment: &Environment) -> EngineConfig {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use taskport_abstraction::backend::{Health, WorkerSpec};
+use taskport_abstraction::id::IdGenerator;
 use taskport_abstraction::{BackendName, Consumer, Environment, Result};
 use taskport_engine_runtime::{EngineHandle, Store};
 
@@ -26,7 +27,8 @@ impl NativeBackend {
         let settings = settings(config, &environment);
         let engine = EngineHandle::open(open, settings, environment.clock.clone()).await?;
         let health = Health { version: "a given store".to_owned(), degraded: Vec::new() };
-        Ok(Self { name, engine, environment, capability, health })
+        let ids = IdGenerator::new(environment.random_seed);
+        Ok(Self { name, engine, environment, ids, capability, health })
     }
 
     /// The pulling half of the worker that [`worker`](taskport_abstraction::Backend::worker) makes of `spec`.

@@ -13,9 +13,9 @@ use taskport_abstraction::id::uuid_text;
 use taskport_abstraction::schedule::{CatchUp, ScheduleDefinition, ScheduleRule};
 use taskport_abstraction::{Error, JobId, Result, ScheduleName, Timestamp, codes};
 
+use self::cron::Cron;
 pub use self::jobs::{SCHEDULE, TICK};
 pub(crate) use self::jobs::{job_of_tick, job_of_trigger};
-use self::cron::Cron;
 use self::zone::Zone;
 /// The shortest period of an interval.
 pub const PERIOD_MIN: Duration = Duration::from_millis(100);

@@ -8,9 +8,12 @@ use taskport_abstraction::backend::{
     RunFilter, RunRequest, RunStatus, Settlement, WorkerLoad, WorkerStatus,
 };
 use taskport_abstraction::job::StepRef;
+use taskport_abstraction::schedule::{Put, ScheduleDefinition, ScheduleStatus};
 use taskport_abstraction::journal::JournalEntry;
 use taskport_abstraction::outbox::{Handover, OutboxEntry, OutboxStats, Outgoing};
-use taskport_abstraction::{JobId, JobStatus, Payload, QueueName, Result, RunId, StepId, Timestamp};
+use taskport_abstraction::{
+    JobId, JobStatus, Payload, QueueName, Result, RunId, ScheduleName, StepId, Timestamp,
+};
 use taskport_engine::{Claim, Enqueued, NewJob, NewWorker, Read, Reader, Store, Transaction};
 
 /// A trait whose methods are the inherent methods of one type.
@@ -52,6 +55,12 @@ verbs! {
     remove_worker(name: &str) -> Result<()>;
     start_runs(requests: Vec<RunRequest>) -> Vec<Result<RunId>>;
     cancel_run(id: &RunId) -> Result<Cancellation>;
+    put_schedule(definition: &ScheduleDefinition) -> Result<Put>;
+    remove_schedule(name: &ScheduleName) -> Result<()>;
+    pause_schedule(name: &ScheduleName, reason: Option<&str>) -> Result<()>;
+    resume_schedule(name: &ScheduleName) -> Result<()>;
+    trigger_schedule(name: &ScheduleName, id: JobId) -> Result<JobId>;
+    backfill_schedule(name: &ScheduleName, from: Timestamp, until: Timestamp, max: usize) -> Result<Vec<JobId>>;
     upstream(step: &StepRef) -> Result<Arc<[(StepId, u64)]>>;
     absorb() -> Result<bool>;
     fetch_outgoing(max: usize, lease_for: Duration) -> Result<Vec<Outgoing>>;
@@ -73,5 +82,7 @@ verbs! {
     outbox(after: u64, len: usize) -> Result<Vec<OutboxEntry>>;
     outbox_due(now: Timestamp) -> Result<bool>;
     outbox_stats() -> Result<OutboxStats>;
+    schedule(name: &ScheduleName) -> Result<Option<ScheduleStatus>>;
+    schedules(page: &PageRequest) -> Result<Page<ScheduleStatus>>;
     results(run: &RunId, step: &StepId, from: u32, count: u32) -> Result<Vec<Option<Payload>>>;
 }

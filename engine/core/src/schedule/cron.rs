@@ -42,12 +42,8 @@ const MONTH: Field = Field {
     names: &["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"],
 };
 /// Sunday is 0, and 7 as the end of a range or alone.
-const WEEKDAY: Field = Field {
-    name: "day of week",
-    min: 0,
-    max: 7,
-    names: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"],
-};
+const WEEKDAY: Field =
+    Field { name: "day of week", min: 0, max: 7, names: &["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"] };
 
 const EVERY_HOUR: u64 = (1 << 24) - 1;
 const NICKNAMES: [(&str, &str); 7] = [
@@ -76,7 +72,9 @@ impl Cron {
             6 => (fields[0], &fields[1..]),
             count => {
                 return Err(bad(format!("the cron expression has {count} fields, and 5 or 6 are expected"))
-                    .hint("write minute, hour, day of month, month and day of week, such as `0 3 * * MON-FRI`"));
+                    .hint(
+                        "write minute, hour, day of month, month and day of week, such as `0 3 * * MON-FRI`",
+                    ));
             }
         };
         let weekdays = WEEKDAY.parse(rest[4])?;
@@ -138,7 +136,8 @@ impl Cron {
     }
 
     fn names_day(&self, date: Date) -> bool {
-        let of_month = self.days >> bit(date.day()) & 1 == 1 || (self.last_day && date == date.last_of_month());
+        let of_month =
+            self.days >> bit(date.day()) & 1 == 1 || (self.last_day && date == date.last_of_month());
         let of_week = self.weekdays >> bit(date.weekday().to_sunday_zero_offset()) & 1 == 1;
         if self.either_day { of_month || of_week } else { of_month && of_week }
     }
@@ -182,7 +181,8 @@ impl Field {
         };
         let high = if self.max == WEEKDAY.max && high == 0 && low > 0 { 7 } else { high };
         if high < low {
-            return Err(self.bad(part, "is a range that ends before it begins")
+            return Err(self
+                .bad(part, "is a range that ends before it begins")
                 .hint("write two ranges, such as `22-23,0-4` in place of `22-4`"));
         }
         let step = usize::from(step.unwrap_or(1));

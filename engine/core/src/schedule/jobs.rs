@@ -27,8 +27,10 @@ pub(super) fn check(definition: &ScheduleDefinition) -> Result<()> {
         return Err(bad(format!("the jobs of a schedule have at most {max} metadata entries of their own")));
     }
     let delay = match options.start {
-        Some(Start::At(_)) => return Err(bad("a schedule's jobs cannot all start at one moment".into())
-            .hint("give a delay, which counts from each tick")),
+        Some(Start::At(_)) => {
+            return Err(bad("a schedule's jobs cannot all start at one moment".into())
+                .hint("give a delay, which counts from each tick"));
+        }
         Some(Start::In(delay)) => delay,
         None => std::time::Duration::ZERO,
     };

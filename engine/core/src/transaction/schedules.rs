@@ -137,7 +137,11 @@ impl<S: Store> Transaction<'_, S> {
             let job = schedule::job_of_tick(&definition, tick)?;
             let submitted = self.enqueue_one(job).map_err(|error| {
                 // What was submitted has the id of its tick, and is found again.
-                if jobs.is_empty() { error } else { error.hint("repeat it: what was submitted stays one job") }
+                if jobs.is_empty() {
+                    error
+                } else {
+                    error.hint("repeat it: what was submitted stays one job")
+                }
             })?;
             if !submitted.existing {
                 jobs.push(submitted.id);
@@ -327,8 +331,7 @@ fn span(
     }
     let max = max.min(BACKFILL_MAX);
     let before = Timestamp::from_micros(from.as_micros().saturating_sub(1));
-    let found: Vec<Timestamp> =
-        ticks.after(before).take_while(|tick| *tick < until).take(max + 1).collect();
+    let found: Vec<Timestamp> = ticks.after(before).take_while(|tick| *tick < until).take(max + 1).collect();
     if found.len() > max {
         return Err(bad(format!("there are more than {max} ticks from {from} to {until}"))
             .hint("fill a shorter span, or several one after the other"));
@@ -362,9 +365,8 @@ fn encode(definition: &ScheduleDefinition) -> Result<Bytes> {
 }
 
 fn definition(record: &ScheduleRecord) -> Result<ScheduleDefinition> {
-    let stored: StoredDefinition = stored::decode(&record.definition, "schedule").map_err(|error| {
-        error.hint(format!("remove the schedule `{}` and put it again", record.name))
-    })?;
+    let stored: StoredDefinition = stored::decode(&record.definition, "schedule")
+        .map_err(|error| error.hint(format!("remove the schedule `{}` and put it again", record.name)))?;
     let call = RawCall { task: stored.task, arguments: record.arguments.clone() };
     Ok(ScheduleDefinition {
         name: record.name.clone(),
