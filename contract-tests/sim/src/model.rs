@@ -37,6 +37,8 @@ pub(crate) struct Model {
 struct Job {
     /// The token of its newest lease.
     token: u64,
+    /// The store's key of it, which an older job of its id did not have.
+    receipt: u64,
     /// That lease, while it holds.
     lease: Option<Lease>,
     end: Option<End>,

@@ -1,5 +1,7 @@
 //! One process's handle on the shared store: passes every verb on, and does wrong what it is told to.
 
+mod rest;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -110,6 +112,7 @@ macro_rules! pass_on {
         })+
     };
 }
+use pass_on;
 
 impl<S: Store> Read for SimStore<S> {
     pass_on! {

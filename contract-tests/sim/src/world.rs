@@ -22,7 +22,7 @@ use crate::store::SimStore;
 use crate::turn::{Deed, Made, Turn};
 
 /// How often every row is looked at, in steps.
-const AUDIT_EVERY: usize = 20;
+const AUDIT_EVERY: usize = 50;
 /// How many of the last steps are kept in words.
 const WORDS_MAX: usize = 12;
 
@@ -295,15 +295,23 @@ impl<B: Backing> World<B> {
             words: self.looks.in_words.then(String::new),
         };
         let committed = match process.engine.begin(now) {
-            Ok(mut tx) => {
-                requests(&mut turn, &mut tx)?;
-                if abandons { None } else { Some(tx.commit()) }
-            }
-            Err(error) => Some(Err(error)),
+            Ok(mut tx) => match requests(&mut turn, &mut tx) {
+                Ok(()) if abandons => Ok(None),
+                Ok(()) => Ok(Some(tx.commit())),
+                Err(broken) => Err(broken),
+            },
+            Err(error) => Ok(Some(Err(error))),
         };
-        let (deeds, words) = (turn.deeds, turn.words);
+        let (deeds, words) = (turn.deeds, turn.words.unwrap_or_default());
         let struck = process.faults().struck();
         let applied = process.faults().applied();
+        let committed = match committed {
+            Ok(committed) => committed,
+            Err(broken) => {
+                self.say(at, || format!("at {now}{words}"));
+                return Err(broken);
+            }
+        };
         let report = match committed {
             None => Report::Refused,
             Some(Ok(_)) if struck => {
@@ -328,7 +336,7 @@ impl<B: Backing> World<B> {
             self.figures.faults += 1;
             self.nemesis(None);
         }
-        self.say(at, || format!("at {now}{}; {report:?}, applied {applied}", words.unwrap_or_default()));
+        self.say(at, || format!("at {now}{words}; {report:?}, applied {applied}"));
         self.write_down(at, now, report, deeds);
         Ok(())
     }

@@ -107,6 +107,7 @@ impl Model {
             && delivery.lease.expires_at == until;
         hold!(same, "delivery", "{id}: {delivery:?} of {row:?}");
         job.token = token;
+        job.receipt = delivery.lease.receipt;
         job.lease = Some(Lease { until, lapsed: false });
         self.jobs.put(id.clone(), job);
         Ok(())
@@ -164,10 +165,11 @@ impl Model {
         answer: &'a Answer<T>,
     ) -> Result<Option<&'a T>, Broken> {
         let (id, token) = (&lease.job, lease.token.0);
-        let held = self.jobs.get(id).filter(|job| job.token == token).and_then(|job| job.lease);
+        let job = self.jobs.get(id).filter(|job| job.token == token && job.receipt == lease.receipt);
+        let held = job.and_then(|job| job.lease);
         match (held, answer) {
             (Some(_), Ok(said)) => Ok(Some(said)),
-            (Some(lease), Err(error)) if lease.lapsed && error.code() == &codes::LEASE_LOST => Ok(None),
+            (Some(held), Err(error)) if held.lapsed && error.code() == &codes::LEASE_LOST => Ok(None),
             (Some(_), Err(error)) => {
                 Err(Broken::new("lease-lost", format!("{verb} {id} under {token}, which holds: {error}")))
             }

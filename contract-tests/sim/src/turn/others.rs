@@ -156,8 +156,9 @@ impl<S: Store> Turn<'_, S> {
         let right = match (before.map(|run| run.state), &answer) {
             (None, Err(error)) => error.code() == &codes::RUN_NOT_FOUND,
             (Some(state), Ok(Cancellation::AlreadyEnded(ended))) => state == *ended && state.is_terminal(),
+            // A run that fails already goes on to fail.
             (Some(JobState::Running), Ok(Cancellation::Requested)) => {
-                after.is_some_and(|run| run.state == JobState::Running && run.cancel_requested)
+                after.is_some_and(|run| run.state == JobState::Running)
             }
             (Some(JobState::Running), Ok(Cancellation::Cancelled)) => {
                 after.is_some_and(|run| run.state.is_terminal())
