@@ -1,14 +1,12 @@
 //! The verbs in which nothing but the fault of the turn goes wrong.
 
-use std::time::Duration;
-
 use taskport_abstraction::journal::JournalEntry;
-use taskport_abstraction::{BatchId, JobId, QueueName, Result, ScheduleName, Timestamp};
+use taskport_abstraction::{JobId, Result, ScheduleName, Timestamp};
 use taskport_engine::Store;
 use taskport_engine::inbox::{InboxRecord, OutgoingRecord};
-use taskport_engine::record::{BatchRecord, GateName, GateRecord, JobRecord, ScheduleRecord};
+use taskport_engine::record::ScheduleRecord;
 use taskport_engine::store::{
-    Grant, JournalEnd, KeepJournal, LimitRows, ReadBatches, ReadInbox, ReadJournal, ReadSchedules, TakeInbox, WriteSchedules,
+    JournalEnd, KeepJournal, ReadInbox, ReadJournal, ReadSchedules, TakeInbox, WriteSchedules,
 };
 
 use super::{SimStore, pass_on};
@@ -59,32 +57,5 @@ impl<S: Store> KeepJournal for SimStore<S> {
     pass_on! {
         journal_end(seq: i64) -> Option<JournalEnd>;
         put_entry(seq: i64, entry: &JournalEntry) -> ();
-    }
-}
-
-impl<S: Store> ReadBatches for SimStore<S> {
-    pass_on! {
-        batch(id: &BatchId) -> Option<BatchRecord>;
-    }
-}
-
-impl<S: Store> LimitRows for SimStore<S> {
-    pass_on! {
-        gate(name: &GateName) -> Option<GateRecord>;
-        gates(after: i64, max: usize) -> Vec<GateRecord>;
-        due_gates(now: Timestamp, max: usize) -> Vec<GateRecord>;
-        gate_id_max() -> i64;
-        put_gate(gate: &GateRecord) -> ();
-        delete_gate(id: i64) -> ();
-        held(gate: i64, max: usize) -> Vec<JobRecord>;
-        ready(queue: &QueueName, now: Timestamp, max: usize) -> Vec<JobRecord>;
-        lease(jobs: &mut [JobRecord], grant: &Grant<'_>) -> ();
-        move_job(job: &JobRecord) -> ();
-        job_at(seq: i64) -> Option<JobRecord>;
-        waiting_after(queue: &QueueName, after: i64, max: usize) -> Vec<JobRecord>;
-        reposition_by_age(queue: &QueueName, ageing: Duration) -> ();
-        due_queues(now: Timestamp, max: usize) -> Vec<QueueName>;
-        insert_batch(batch: &BatchRecord) -> ();
-        put_batch(batch: &BatchRecord) -> ();
     }
 }
