@@ -81,4 +81,7 @@ codes! {
     LISTEN = 49, InvalidConfig, "An address cannot be listened at";
     BAD_SCHEDULE = 50, InvalidInput, "Malformed schedule";
     SCHEDULE_NOT_FOUND = 51, NotFound, "No such schedule";
+    BATCH_NOT_FOUND = 52, NotFound, "No such batch";
+    BATCH_FINISHED = 53, Conflict, "The batch has ended";
+    STORE_IN_USE = 54, Conflict, "The database is in use";
 }
