@@ -8,6 +8,7 @@ mod lease;
 mod order;
 mod outbox;
 mod retry;
+mod schedules;
 mod submit;
 mod time;
 mod unique;
@@ -33,6 +34,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         lease::CASES,
         workers::CASES,
         admin::CASES,
+        schedules::CASES,
         workflows::CASES,
         workflow_options::CASES,
         workflow_faults::CASES,
