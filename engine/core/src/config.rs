@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use taskport_abstraction::RetryPolicy;
+use taskport_abstraction::maintenance::Retention;
 
 /// The engine's limits and defaults.
 #[derive(Debug, Clone)]
@@ -23,6 +24,8 @@ pub struct EngineConfig {
     pub retry: RetryPolicy,
     /// How long a worker without heartbeats stays on the list after its leases have lapsed.
     pub forget_workers_after: Duration,
+    /// For how long the engine keeps what has ended before it removes it by itself. For ever, unless told.
+    pub retention: Retention,
 }
 
 impl Default for EngineConfig {
@@ -36,6 +39,7 @@ impl Default for EngineConfig {
             page_len_max: 1_000,
             retry: RetryPolicy::default(),
             forget_workers_after: Duration::from_secs(600),
+            retention: Retention::default(),
         }
     }
 }

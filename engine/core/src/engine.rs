@@ -16,6 +16,7 @@ use crate::stored::OptionsCodec;
 use crate::transaction::Transaction;
 
 /// The writing side of a store.
+use crate::upkeep::{self, Walking};
 #[derive(Debug)]
 pub struct Engine<S: Store> {
     pub(crate) store: S,
@@ -30,6 +31,9 @@ pub struct Engine<S: Store> {
     changed: bool,
     /// The inbox may hold jobs: another connection has committed since it was found empty.
     pub(crate) inbox_may_wait: bool,
+    /// Since when claims may find more than they did.
+    again: Option<Timestamp>,
+    pub(crate) walking: Walking,
     random: u64,
 }
 
@@ -90,6 +94,8 @@ impl<S: Store> Engine<S> {
         let mut tx = engine.begin(now)?;
         tx.absorb()?;
         tx.tick()?;
+            again: None,
+            walking: Walking::default(),
         tx.commit()?;
         Ok(engine)
     }
@@ -101,7 +107,7 @@ impl<S: Store> Engine<S> {
     pub fn begin(&mut self, now: Timestamp) -> Result<Transaction<'_, S>> {
         if self.store.begin()? {
             self.changed = true;
-            self.forget_rows();
+            self.forget_foreign();
         }
         Ok(Transaction::new(self, now))
     }
@@ -126,7 +132,7 @@ impl<S: Store> Engine<S> {
     pub fn changed_elsewhere(&mut self) -> Result<bool> {
         let changed = self.store.changed_elsewhere()?;
         if changed {
-            self.forget_rows();
+            self.forget_foreign();
         }
         Ok(mem::take(&mut self.changed) || changed)
     }
@@ -139,7 +145,7 @@ impl<S: Store> Engine<S> {
         if let Timer::At(moment) = self.timer {
             return Ok(moment);
         }
-        let moment = self.store.next_due()?;
+        let moment = self.store.next_due()?.into_iter().chain(self.upkeep_due()?).min();
         self.timer = Timer::At(moment);
         Ok(moment)
     }
@@ -155,6 +161,14 @@ impl<S: Store> Engine<S> {
             if record.counts.queued > 0 && !record.paused {
                 return Ok(true);
             }
+    /// When the next look for what is over is due, where anything is ever over.
+    pub(crate) fn upkeep_due(&mut self) -> Result<Option<Timestamp>> {
+        if self.walking.due.is_none() && upkeep::walk_rest(&self.config.retention, 0).is_some() {
+            self.walking.due = Some(self.store.upkeep_due()?);
+        }
+        Ok(self.walking.due)
+    }
+
         }
         Ok(false)
     }
@@ -201,6 +215,15 @@ impl<S: Store> Engine<S> {
     pub(crate) fn queue(&mut self, name: &QueueName) -> Result<&mut QueueEntry> {
         if !self.queues.contains_key(name) {
             if self.queues.len() >= QUEUES_MAX {
+    /// Another connection has committed.
+    fn forget_foreign(&mut self) {
+        if self.store.replaced() {
+            self.forget_all();
+        } else {
+            self.forget_rows();
+        }
+    }
+
                 self.queues.retain(|_, entry| entry.dirty);
             }
             let found = self.store.queue(name)?;
@@ -210,6 +233,7 @@ impl<S: Store> Engine<S> {
         }
         Ok(self.queues.get_mut(name).expect("it was just put there"))
     }
+        self.walking.doubt();
 
     /// Writes every queue's row that differs.
     pub(crate) fn flush_queues(&mut self) -> Result<()> {
@@ -217,6 +241,7 @@ impl<S: Store> Engine<S> {
             self.store.put_queue(&entry.record)?;
             entry.dirty = false;
         }
+        self.walking = Walking::default();
         Ok(())
     }
 

@@ -18,9 +18,11 @@ pub mod store;
 mod stored;
 mod transaction;
 pub mod workflow;
+pub mod upkeep;
 
 pub use self::config::EngineConfig;
 pub use self::engine::Engine;
 pub use self::reader::Reader;
 pub use self::store::{Read, Store};
 pub use self::transaction::{Claim, Committed, Ended, Enqueued, NewJob, NewWorker, StepEnded, Transaction};
+pub use self::upkeep::{Sweep, SweepMode};

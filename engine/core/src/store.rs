@@ -2,6 +2,9 @@
 
 mod inbox;
 mod journal;
+mod limits;
+mod upkeep;
+
 mod schedules;
 
 use std::any::Any;
@@ -15,6 +18,7 @@ pub use self::inbox::{ReadInbox, TakeInbox};
 pub use self::journal::{JournalEnd, KeepJournal, ReadJournal};
 pub use self::schedules::{ReadSchedules, WriteSchedules};
 use crate::record::{JobRecord, KeyRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord};
+pub use self::upkeep::{BatchOutline, JobOutline, Keeper, RunOutline, Slice, Upkeep};
 
 /// Reading. The writing side reads what it has written; a separate reader reads what is committed.
 pub trait Read: ReadSchedules + ReadInbox + ReadJournal {
@@ -59,7 +63,9 @@ pub trait Read: ReadSchedules + ReadInbox + ReadJournal {
 /// Writing, in one transaction at a time.
 ///
 /// After a verb has failed the transaction can only be rolled back; the engine sees to that.
-pub trait Store: Read + WriteSchedules + TakeInbox + KeepJournal + Send + fmt::Debug + 'static {
+pub trait Store:
+    Read + LimitRows + WriteSchedules + TakeInbox + KeepJournal + Upkeep + Send + fmt::Debug + 'static
+{
     /// What reads beside the writer, on another thread.
     type Reader: Read + Send + fmt::Debug + 'static;
 

@@ -9,6 +9,7 @@ mod lease;
 mod queues;
 mod schedules;
 mod tick;
+mod upkeep;
 mod workers;
 
 use std::mem;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use taskport_abstraction::maintenance::{PruneReport, Retention};
-use taskport_abstraction::{Failure, JobOptions, JobState, Result, Timestamp};
+use taskport_abstraction::{BatchId, Failure, JobOptions, JobState, Result, Timestamp};
 
 use crate::record::JobRecord;
 use crate::store::Slice;
@@ -39,6 +39,8 @@ pub struct Sweep {
     pub(crate) stage: Stage,
     /// The `seq` of the last job or run that was looked at.
     pub(crate) after: i64,
+    /// The last batch that was looked at.
+    pub(crate) after_batch: Option<BatchId>,
     pub(crate) report: PruneReport,
     /// How many rows were looked at and left.
     pub(crate) kept: u32,
@@ -49,13 +51,14 @@ pub struct Sweep {
 pub(crate) enum Stage {
     Jobs,
     Runs,
+    Batches,
     Done,
 }
 
 impl Sweep {
     /// A walk that has not begun.
     pub fn new(mode: SweepMode) -> Self {
-        Self { mode, stage: Stage::Jobs, after: 0, report: PruneReport::default(), kept: 0 }
+        Self { mode, stage: Stage::Jobs, after: 0, after_batch: None, report: PruneReport::default(), kept: 0 }
     }
 
     /// Whether it has come to its end.
@@ -70,7 +73,7 @@ impl Sweep {
 
     /// How many rows it has dealt with.
     pub(crate) fn rows(&self) -> u64 {
-        self.report.jobs + self.report.runs + u64::from(self.kept)
+        self.report.jobs + self.report.runs + self.report.batches + u64::from(self.kept)
     }
 
     pub(crate) fn enter(&mut self, stage: Stage) {

@@ -452,7 +452,7 @@ fn start<S: Store>(
     Writer::new(engine, clock, shared.clone())
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
+pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
     thread::Builder::new().name(name.to_owned()).spawn(work).map(drop).map_err(|source| {
         Error::new(&codes::INTERNAL, "open", "a thread cannot be started")
             .caused_by(source)
@@ -460,7 +460,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<()> {
     })
 }
 
-fn defect(operation: &'static str) -> Error {
+pub(crate) fn defect(operation: &'static str) -> Error {
     Error::new(&codes::INTERNAL, operation, "a thread of the engine ended by a defect")
         .hint("restart the process; everything that was answered is kept")
 }
@@ -471,6 +471,7 @@ struct EndOfWriter<'a>(&'a Arc<Shared>);
 impl Drop for EndOfWriter<'_> {
     fn drop(&mut self) {
         self.0.end(&if thread::panicking() { defect("work") } else { crate::mailbox::closed("work") });
+    *shared.keeper.blocking_lock() = Some(engine.store().keeper());
     }
 }
 
@@ -484,3 +485,4 @@ impl Drop for EndOfReader<'_> {
         self.0.questions.end(why);
     }
 }
+        self.0.reader_ended();

@@ -14,6 +14,7 @@ mod mailbox;
 mod schedules;
 mod outbox;
 mod shared;
+mod upkeep;
 mod upstream;
 mod verbs;
 mod waiting;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use taskport_abstraction::{Error, JobId, RunId};
 use taskport_engine::Committed;
+use taskport_engine::store::Keeper;
 use tokio::sync::{mpsc, watch};
 
 use crate::letter::{Letter, Question};
@@ -24,8 +25,16 @@ pub(crate) struct Shared {
     runs: Mutex<HashMap<RunId, watch::Sender<()>>>,
     /// Changes each time another process has committed.
     elsewhere: watch::Sender<()>,
-    /// Whether the writer has ended.
-    ended: watch::Sender<bool>,
+    /// What looks after the store as a whole, once that is open; one task at a time.
+    pub(crate) keeper: tokio::sync::Mutex<Option<Arc<dyn Keeper>>>,
+    ended: watch::Sender<EndedThreads>,
+}
+
+/// Which threads have ended.
+#[derive(Debug, Default)]
+struct EndedThreads {
+    writer: bool,
+    reader: bool,
 }
 
 impl Shared {
@@ -37,7 +46,8 @@ impl Shared {
             cancellations: Mutex::default(),
             runs: Mutex::default(),
             elsewhere: watch::Sender::new(()),
-            ended: watch::Sender::new(false),
+            keeper: tokio::sync::Mutex::default(),
+            ended: watch::Sender::default(),
         }
     }
 
@@ -84,7 +94,7 @@ impl Shared {
     /// The cancellations for a worker, from now on. Of two lines to one worker the later gets them.
     pub(crate) fn cancellations(&self, worker: Arc<str>) -> mpsc::Receiver<JobId> {
         let (sender, receiver) = mpsc::channel(CANCELLATIONS_MAX);
-        if !*self.ended.borrow() {
+        if !self.ended.borrow().writer {
             lock(&self.cancellations).insert(worker, sender);
         }
         receiver
@@ -108,14 +118,19 @@ impl Shared {
         self.questions.close();
         lock(&self.cancellations).clear();
         lock(&self.runs).clear();
-        self.ended.send_replace(true);
+        self.ended.send_modify(|ended| ended.writer = true);
     }
 
-    /// Resolves when the writer has ended.
+    /// Says that the reader has ended, which it does after the writer.
+    pub(crate) fn reader_ended(&self) {
+        self.ended.send_modify(|ended| ended.reader = true);
+    }
+
+    /// Resolves when both threads have ended and let go of the store.
     pub(crate) async fn ended(&self) {
         // The sender lives in `self`, so that the channel cannot close first.
         let mut ended = self.ended.subscribe();
-        let _ended = ended.wait_for(|ended| *ended).await;
+        let _ended = ended.wait_for(|ended| ended.writer && ended.reader).await;
     }
 }
 

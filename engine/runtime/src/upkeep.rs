@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use taskport_abstraction::maintenance::{
-    BackupReport, IntegrityReport, PruneReport, Retention, SizeReport,
-};
+use taskport_abstraction::maintenance::{BackupReport, IntegrityReport, PruneReport, Retention, SizeReport};
 use taskport_abstraction::{Result, Timestamp};
 use taskport_engine::store::Keeper;
 use taskport_engine::{Sweep, SweepMode};

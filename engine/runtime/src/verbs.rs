@@ -10,11 +10,12 @@ use taskport_abstraction::backend::{
 use taskport_abstraction::job::StepRef;
 use taskport_abstraction::schedule::{Put, ScheduleDefinition, ScheduleStatus};
 use taskport_abstraction::journal::JournalEntry;
+use taskport_abstraction::maintenance::Retention;
 use taskport_abstraction::outbox::{Handover, OutboxEntry, OutboxStats, Outgoing};
 use taskport_abstraction::{
     JobId, JobStatus, Payload, QueueName, Result, RunId, ScheduleName, StepId, Timestamp,
 };
-use taskport_engine::{Claim, Enqueued, NewJob, NewWorker, Read, Reader, Store, Transaction};
+use taskport_engine::{Claim, Enqueued, NewJob, NewWorker, Read, Reader, Store, Sweep, Transaction};
 
 /// A trait whose methods are the inherent methods of one type.
 macro_rules! verbs {
@@ -58,6 +59,7 @@ verbs! {
     put_schedule(definition: &ScheduleDefinition) -> Result<Put>;
     remove_schedule(name: &ScheduleName) -> Result<()>;
     pause_schedule(name: &ScheduleName, reason: Option<&str>) -> Result<()>;
+    prune(retention: &Retention, sweep: &mut Sweep) -> Result<()>;
     resume_schedule(name: &ScheduleName) -> Result<()>;
     trigger_schedule(name: &ScheduleName, id: JobId) -> Result<JobId>;
     backfill_schedule(name: &ScheduleName, from: Timestamp, until: Timestamp, max: usize) -> Result<Vec<JobId>>;

@@ -6,7 +6,7 @@ use taskport_engine::Store;
 use taskport_engine::inbox::{InboxRecord, OutgoingRecord};
 use taskport_engine::record::ScheduleRecord;
 use taskport_engine::store::{
-    JournalEnd, KeepJournal, ReadInbox, ReadJournal, ReadSchedules, TakeInbox, WriteSchedules,
+    BatchOutline, Grant, JobOutline, JournalEnd, KeepJournal, Keeper, LimitRows, ReadBatches, ReadInbox, ReadJournal, ReadSchedules, RunOutline, Slice, TakeInbox, Upkeep, WriteSchedules,
 };
 
 use super::{SimStore, pass_on};
@@ -57,5 +57,54 @@ impl<S: Store> KeepJournal for SimStore<S> {
     pass_on! {
         journal_end(seq: i64) -> Option<JournalEnd>;
         put_entry(seq: i64, entry: &JournalEntry) -> ();
+    }
+}
+
+impl<S: Store> Upkeep for SimStore<S> {
+    pass_on! {
+        upkeep_due() -> Timestamp;
+        put_upkeep_due(moment: Timestamp) -> ();
+        outlines(after: i64, slice: Slice) -> Vec<JobOutline>;
+        outlines_of_run(run: &RunId, slice: Slice) -> Vec<JobOutline>;
+        delete_outlined(jobs: &[JobOutline]) -> ();
+        run_outlines(after: i64, max: usize) -> Vec<RunOutline>;
+        delete_run(run: &RunId) -> ();
+        batch_outlines(after: Option<&BatchId>, max: usize) -> Vec<BatchOutline>;
+        delete_batch(batch: &BatchId) -> ();
+    }
+
+    fn replaced(&mut self) -> bool {
+        self.below.replaced()
+    }
+
+    fn keeper(&self) -> Arc<dyn Keeper> {
+        self.below.keeper()
+    }
+}
+
+impl<S: Store> ReadBatches for SimStore<S> {
+    pass_on! {
+        batch(id: &BatchId) -> Option<BatchRecord>;
+    }
+}
+
+impl<S: Store> LimitRows for SimStore<S> {
+    pass_on! {
+        gate(name: &GateName) -> Option<GateRecord>;
+        gates(after: i64, max: usize) -> Vec<GateRecord>;
+        due_gates(now: Timestamp, max: usize) -> Vec<GateRecord>;
+        gate_id_max() -> i64;
+        put_gate(gate: &GateRecord) -> ();
+        delete_gate(id: i64) -> ();
+        held(gate: i64, max: usize) -> Vec<JobRecord>;
+        ready(queue: &QueueName, now: Timestamp, max: usize) -> Vec<JobRecord>;
+        lease(jobs: &mut [JobRecord], grant: &Grant<'_>) -> ();
+        move_job(job: &JobRecord) -> ();
+        job_at(seq: i64) -> Option<JobRecord>;
+        waiting_after(queue: &QueueName, after: i64, max: usize) -> Vec<JobRecord>;
+        reposition_by_age(queue: &QueueName, ageing: Duration) -> ();
+        due_queues(now: Timestamp, max: usize) -> Vec<QueueName>;
+        insert_batch(batch: &BatchRecord) -> ();
+        put_batch(batch: &BatchRecord) -> ();
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use taskport_abstraction::maintenance::{BackupReport, IntegrityReport, SizeReport};
-use taskport_abstraction::{JobId, JobState, Result, RunId, Timestamp};
+use taskport_abstraction::{BatchId, JobId, JobState, Result, RunId, Timestamp};
 
 /// Reading and deleting in bulk what has ended. Nothing here decides what may go.
 pub trait Upkeep {
@@ -30,6 +30,12 @@ pub trait Upkeep {
 
     /// Deletes a run without jobs: itself, its steps and its input, and its definition where no other run has it.
     fn delete_run(&mut self, run: &RunId) -> Result<()>;
+
+    /// At most `max` batches by rising id, those above `after`.
+    fn batch_outlines(&mut self, after: Option<&BatchId>, max: usize) -> Result<Vec<BatchOutline>>;
+
+    /// Deletes a batch and what would have followed it.
+    fn delete_batch(&mut self, batch: &BatchId) -> Result<()>;
 
     /// Whether everything was replaced since this was last asked, so that nothing remembered holds any more.
     fn replaced(&mut self) -> bool;
@@ -78,6 +84,15 @@ pub struct RunOutline {
     /// When it started.
     pub started_at: Timestamp,
     /// When it ended.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// What upkeep needs to know of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchOutline {
+    /// Its id.
+    pub id: BatchId,
+    /// When its last job ended.
     pub finished_at: Option<Timestamp>,
 }
 

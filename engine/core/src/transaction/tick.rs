@@ -37,6 +37,7 @@ impl<S: Store> Transaction<'_, S> {
     }
 
     fn expire(&mut self, max: usize) -> Result<bool> {
+        self.upkeep()?;
         let now = self.now;
         let jobs = self.store(|store| store.expired(now, max))?;
         let more = jobs.len() == max;

@@ -11,13 +11,15 @@ use crate::upkeep::{
 
 /// How many runs are looked at in one slice of a walk.
 const RUNS_MAX: usize = 64;
+/// How many batches are looked at in one slice of a walk.
+const BATCHES_MAX: usize = 256;
 
 impl<S: Store> Transaction<'_, S> {
     /// Goes on with a walk over what has ended, by one slice.
     ///
-    /// A job goes where it ended longer ago than `retention` says, unless it belongs to a run or its idempotency key is
-    /// still in force. A run goes with all its jobs, which takes several slices where they are many. Accounts stay as
-    /// they are.
+    /// A job goes where it ended longer ago than `retention` says, unless it belongs to a run or to an open batch, or its
+    /// idempotency key is still in force. A run goes with all its jobs, which takes several slices where they are many. A
+    /// batch is kept as long as a job that succeeded. Accounts stay as they are.
     ///
     /// # Errors
     /// Those of the store.
@@ -25,6 +27,7 @@ impl<S: Store> Transaction<'_, S> {
         match sweep.stage {
             Stage::Jobs => self.prune_jobs(retention, sweep),
             Stage::Runs => self.prune_runs(retention, sweep),
+            Stage::Batches => self.prune_batches(retention, sweep),
             Stage::Done => Ok(()),
         }
     }
@@ -42,7 +45,7 @@ impl<S: Store> Transaction<'_, S> {
         let mut over = Vec::with_capacity(jobs.len());
         for job in jobs {
             let may_go = !job.of_run && is_over(job.finished_at, kept_for(retention, job.state), now);
-            if may_go && self.lets_go_of_its_key(&job, sweep.mode)? {
+            if may_go && !self.is_still_needed(&job, sweep.mode)? {
                 over.push(job);
             }
         }
@@ -59,36 +62,40 @@ impl<S: Store> Transaction<'_, S> {
         Ok(())
     }
 
-    /// Whether a job's idempotency key, where it has one, no longer holds. Then it is deleted with the job.
-    fn lets_go_of_its_key(&mut self, job: &JobOutline, mode: SweepMode) -> Result<bool> {
+    /// Whether a job's batch is open or its idempotency key holds. A key that does not is deleted with the job.
+    fn is_still_needed(&mut self, job: &JobOutline, mode: SweepMode) -> Result<bool> {
         if job.options.is_none() {
-            return Ok(true);
-        }
-        let options = self.engine.options.decode(job.options.as_ref()).ok();
-        let Some(idempotency) = options.and_then(|options| options.idempotency.clone()) else {
-            return Ok(true);
-        };
-        let key = self.store(|store| store.key(&idempotency.key))?.filter(|key| key.job == job.id);
-        let Some(key) = key else { return Ok(true) };
-        if key.until.is_some_and(|until| until > self.now) {
             return Ok(false);
+        }
+        let Ok(options) = self.engine.options.decode(job.options.as_ref()) else { return Ok(false) };
+        if let Some(batch) = &options.batch {
+            let found = self.engine.batch(batch).map(|found| found.is_some_and(|batch| batch.pending > 0));
+            if self.keep_failure(found)? {
+                return Ok(true);
+            }
+        }
+        let Some(idempotency) = &options.idempotency else { return Ok(false) };
+        let key = self.store(|store| store.key(&idempotency.key))?.filter(|key| key.job == job.id);
+        let Some(key) = key else { return Ok(false) };
+        if key.until.is_some_and(|until| until > self.now) {
+            return Ok(true);
         }
         if mode == SweepMode::Remove {
             self.store(|store| store.delete_key(&key.key, &key.job))?;
         }
-        Ok(true)
+        Ok(false)
     }
 
     fn prune_runs(&mut self, retention: &Retention, sweep: &mut Sweep) -> Result<()> {
         let (now, after) = (self.now, sweep.after);
         let Some(keep) = retention.runs else {
-            sweep.enter(Stage::Done);
+            sweep.enter(Stage::Batches);
             return Ok(());
         };
         let runs = self.store(|store| store.run_outlines(after, RUNS_MAX))?;
         if runs.last().is_none_or(|last| last.started_at + keep > now) {
             // Runs that start later cannot have ended early enough, so that this slice is the last.
-            sweep.enter(Stage::Done);
+            sweep.enter(Stage::Batches);
         }
         let mut room = SLICE.rows_max;
         for run in runs {
@@ -144,6 +151,30 @@ impl<S: Store> Transaction<'_, S> {
         }
         self.store(|store| store.delete_run(&run.id))?;
         Ok(Pruned::Whole(jobs.len()))
+    }
+
+    fn prune_batches(&mut self, retention: &Retention, sweep: &mut Sweep) -> Result<()> {
+        let (now, after) = (self.now, sweep.after_batch.take());
+        if retention.succeeded.is_none() {
+            sweep.enter(Stage::Done);
+            return Ok(());
+        }
+        let batches = self.store(|store| store.batch_outlines(after.as_ref(), BATCHES_MAX))?;
+        if batches.len() < BATCHES_MAX {
+            sweep.enter(Stage::Done);
+        }
+        for batch in batches {
+            if is_over(batch.finished_at, retention.succeeded, now) {
+                sweep.report.batches += 1;
+                if sweep.mode == SweepMode::Remove {
+                    self.store(|store| store.delete_batch(&batch.id))?;
+                }
+            } else {
+                sweep.kept += 1;
+            }
+            sweep.after_batch = Some(batch.id);
+        }
+        Ok(())
     }
 
     /// Goes on with the engine's own walk where that is due.

@@ -13,8 +13,8 @@ use taskport_engine::record::{
     JobRecord, KeyRecord, QueueRecord, RunRecord, ScheduleRecord, StepJob, StepRecord, WorkerRecord,
 };
 use taskport_engine::store::{
-    Grant, JournalEnd, KeepJournal, Promoted, ReadInbox, ReadJournal, ReadSchedules, TakeInbox, Watch,
-    WriteSchedules,
+    BatchOutline, Grant, JobOutline, JournalEnd, KeepJournal, Keeper, LimitRows, Promoted, ReadBatches, ReadInbox, ReadJournal, ReadSchedules,
+    RunOutline, Slice, TakeInbox, Upkeep, Watch, WriteSchedules,
 };
 use taskport_engine::{Read, Store};
 
@@ -237,6 +237,28 @@ impl<S: Store> Store for Probe<S> {
     }
 
     fn rollback(&mut self) {
+impl<S: Store> Upkeep for Probe<S> {
+    forward! {
+        upkeep_due() -> Result<Timestamp>;
+        put_upkeep_due(moment: Timestamp) -> Result<()>;
+        outlines(after: i64, slice: Slice) -> Result<Vec<JobOutline>>;
+        outlines_of_run(run: &RunId, slice: Slice) -> Result<Vec<JobOutline>>;
+        delete_outlined(jobs: &[JobOutline]) -> Result<()>;
+        run_outlines(after: i64, max: usize) -> Result<Vec<RunOutline>>;
+        delete_run(run: &RunId) -> Result<()>;
+        batch_outlines(after: Option<&BatchId>, max: usize) -> Result<Vec<BatchOutline>>;
+        delete_batch(batch: &BatchId) -> Result<()>;
+    }
+
+    fn replaced(&mut self) -> bool {
+        self.inner.replaced()
+    }
+
+    fn keeper(&self) -> Arc<dyn Keeper> {
+        self.inner.keeper()
+    }
+}
+
         self.inner.rollback();
     }
 

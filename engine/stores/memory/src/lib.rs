@@ -9,4 +9,5 @@ mod schedule_rows;
 mod store;
 mod tables;
 
+mod upkeep_rows;
 pub use self::store::{MemoryReader, MemoryStore};

@@ -53,6 +53,11 @@ impl MemoryStore {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
+    /// A reader beside this writer.
+    pub(crate) fn beside(&self) -> MemoryReader {
+        MemoryReader { shared: self.shared.clone() }
+    }
+
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -78,7 +83,7 @@ impl Store for MemoryStore {
     type Reader = MemoryReader;
 
     fn reader(&self) -> Result<MemoryReader> {
-        Ok(MemoryReader { shared: self.shared.clone() })
+        Ok(self.beside())
     }
 
     fn watch(&self, _changed: Box<dyn Fn() + Send + Sync>) -> Result<Option<Watch>> {

@@ -38,6 +38,8 @@ pub(crate) struct Tables {
 /// What stood in a place before it was changed.
 #[derive(Debug)]
 enum Undo {
+    /// When the next look for what is over is due. It is not undone: a look that came to nothing was one.
+    pub(crate) upkeep_due: Timestamp,
     Job(i64, Option<Box<JobRecord>>),
     Queue(QueueName, Option<QueueRecord>),
     Key(Arc<str>, Option<KeyRecord>),

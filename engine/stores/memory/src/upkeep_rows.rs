@@ -7,10 +7,10 @@ use std::sync::Arc;
 use taskport_abstraction::maintenance::{
     BackupReport, IntegrityProblem, IntegrityReport, Repair, SizeReport,
 };
-use taskport_abstraction::{Error, JobState, Result, RunId, Timestamp, codes};
-use taskport_engine::record::JobRecord;
-use taskport_engine::store::{JobOutline, Keeper, RunOutline, Slice, Upkeep};
+use taskport_abstraction::{BatchId, Error, JobState, Result, RunId, Timestamp, codes};
 use taskport_engine::Store;
+use taskport_engine::record::JobRecord;
+use taskport_engine::store::{BatchOutline, JobOutline, Keeper, RunOutline, Slice, Upkeep};
 
 use crate::store::{MemoryReader, MemoryStore};
 
@@ -67,6 +67,23 @@ impl Upkeep for MemoryStore {
             let places: Vec<_> = steps.map(|(place, _)| place.clone()).collect();
             places.into_iter().for_each(|place| tables.set_step(place, None));
         });
+        Ok(())
+    }
+
+    fn batch_outlines(&mut self, after: Option<&BatchId>, max: usize) -> Result<Vec<BatchOutline>> {
+        Ok(self.with(|tables| {
+            let above = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let batches = tables.batches.range::<BatchId, _>((above, Bound::Unbounded)).take(max);
+            let outline = |batch: &taskport_engine::record::BatchRecord| BatchOutline {
+                id: batch.id.clone(),
+                finished_at: batch.finished_at,
+            };
+            batches.map(|(_, batch)| outline(batch)).collect()
+        }))
+    }
+
+    fn delete_batch(&mut self, batch: &BatchId) -> Result<()> {
+        self.with(|tables| tables.set_batch(batch.clone(), None));
         Ok(())
     }
 

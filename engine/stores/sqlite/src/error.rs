@@ -41,7 +41,8 @@ impl<T> InStore<T> for rusqlite::Result<T> {
     }
 }
 
-const RESTORE: &str =
+/// What to do about damage that no repair can mend.
+pub(crate) const RESTORE: &str =
     "stop every process that uses the file, copy it aside, then restore a backup or use sqlite3's .recover";
 
 fn describe(source: &rusqlite::Error) -> (&'static Code, &'static str, &'static str) {

@@ -140,7 +140,7 @@ pub(crate) fn require_idle(connection: &Connection, now: Timestamp, operation: &
     };
     let workers = count("SELECT count(*) FROM taskport_workers WHERE seen_at + lease_for > ?1")?;
     let jobs = count(
-        "SELECT count(*) FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state = 3 AND due_at > ?1",
+        "SELECT count(*) FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 1 AND state = 3 AND due_at > ?1",
     )?;
     if workers == 0 && jobs == 0 {
         return Ok(());

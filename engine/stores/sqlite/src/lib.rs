@@ -6,10 +6,14 @@
 //!
 //! The store decides nothing about jobs: every statement does what [`Store`](taskport_engine::Store) says, no more.
 
+mod backup;
 mod checkpoint;
 mod error;
 mod inbox_rows;
+mod integrity;
 mod journal_rows;
+mod keeper;
+mod limit_rows;
 mod names;
 mod options;
 mod rows;
@@ -18,6 +22,7 @@ mod schedule_rows;
 mod schema;
 mod step_rows;
 mod store;
+mod upkeep_rows;
 mod wake;
 
 pub use self::inbox_rows::enqueue_statement;

@@ -21,6 +21,8 @@ use crate::error::{InStore, damaged};
 use crate::names::{Names, RunKeys, StoredId, id_text};
 use crate::{run_rows, step_rows};
 
+use crate::store::data_version;
+use crate::upkeep_rows::Generation;
 /// Reads one file, beside its writer.
 #[derive(Debug)]
 pub struct SqliteReader {
@@ -29,6 +31,15 @@ pub struct SqliteReader {
     pub(crate) run_keys: RunKeys,
 }
 
+    /// What it has seen of the file, where it reads beside a writer.
+    seen: Option<Seen>,
+}
+
+/// What tells a reader whether keys it remembers may have been given up.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    data_version: i64,
+    generation: Generation,
 /// The columns of a job, in the order [`job`] reads them.
 macro_rules! job_columns {
     () => {
@@ -56,7 +67,36 @@ macro_rules! worker_columns {
 
 impl SqliteReader {
     pub(crate) fn new(connection: Connection) -> Self {
-        Self { connection, names: Names::default(), run_keys: RunKeys::default() }
+        Self { connection, names: Names::default(), run_keys: RunKeys::default(), seen: None }
+    }
+
+    /// A reader beside a writer, which sees to it that what it remembers holds.
+    pub(crate) fn beside(connection: Connection) -> Result<Self> {
+        let data_version = data_version(&connection)?;
+        let mut reader = Self::new(connection);
+        reader.seen = Some(Seen { data_version, generation: reader.generation()? });
+        Ok(reader)
+    }
+
+    /// Forgets every key it remembers where others may have been put in their place.
+    fn refresh(&mut self) -> Result<()> {
+        let Some(Seen { data_version: before, generation }) = &self.seen else { return Ok(()) };
+        let data_version = data_version(&self.connection)?;
+        if data_version == *before {
+            return Ok(());
+        }
+        let present = self.generation()?;
+        if present != *generation {
+            self.forget_keys();
+        }
+        self.seen = Some(Seen { data_version, generation: present });
+        Ok(())
+    }
+
+    /// Forgets every key it remembers.
+    pub(crate) fn forget_keys(&mut self) {
+        self.names.forget();
+        self.run_keys.forget();
     }
 
     /// Every job a statement finds.
@@ -83,11 +123,13 @@ impl Read for SqliteReader {
         let sql = concat!("SELECT ", job_columns!(), " FROM taskport_jobs WHERE id = ?1");
         Ok(self.select_jobs(sql, &[&StoredId::new(id.as_str())])?.pop())
     }
+        self.refresh()?;
 
     fn jobs(&mut self, filter: &JobFilter, before: Option<i64>, max: usize) -> Result<Vec<JobRecord>> {
         let Some(conditions) = self.conditions(filter)? else { return Ok(Vec::new()) };
         // Dead letters and the jobs of a run have an index; everything else is found by walking from the newest.
         let indexed = filter.run.is_some() || filter.state.is_some_and(is_dead);
+        self.refresh()?;
         let mut sql = concat!("SELECT ", job_columns!(), " FROM taskport_jobs").to_owned();
         sql.push_str(if indexed { " WHERE seq < ?1" } else { " NOT INDEXED WHERE seq < ?1" });
         let mut params: Vec<Box<dyn ToSql>> =
@@ -109,6 +151,7 @@ impl Read for SqliteReader {
         let Some(key) = self.names.key(&self.connection, name.as_str())? else { return Ok(None) };
         let sql = concat!("SELECT ", queue_columns!(), " FROM taskport_queues WHERE name = ?1");
         let mut statement = self.connection.prepare_cached(sql).during("read")?;
+        self.refresh()?;
         let mut rows = statement.query([key]).during("read")?;
         match rows.next().during("read")? {
             Some(row) => queue(row, &self.connection, &mut self.names).map(Some),
@@ -120,6 +163,7 @@ impl Read for SqliteReader {
         let sql = concat!("SELECT ", queue_columns!(), " FROM taskport_queues");
         let mut statement = self.connection.prepare_cached(sql).during("read")?;
         let mut rows = statement.query([]).during("read")?;
+        self.refresh()?;
         let mut queues = Vec::new();
         while let Some(row) = rows.next().during("read")? {
             queues.push(queue(row, &self.connection, &mut self.names)?);
@@ -132,6 +176,7 @@ impl Read for SqliteReader {
         let Some(key) = self.names.key(&self.connection, queue.as_str())? else { return Ok(None) };
         // The oldest of each level stands first in it, so eleven looks into the index are enough.
         let sql = "SELECT seq, due_at FROM taskport_jobs \
+        self.refresh()?;
                    WHERE state = 2 AND queue = ?1 AND position >= ?2 AND position < ?3 ORDER BY position LIMIT 1";
         let newest_first = "SELECT seq, due_at FROM taskport_jobs \
                             WHERE state = 2 AND queue = ?1 AND position < 0 ORDER BY position DESC LIMIT 1";
@@ -190,6 +235,7 @@ impl Read for SqliteReader {
         // A job without a place in a list has -1 and stands at 0.
         let from = if from == 0 { -1 } else { i64::from(from) };
         let max = i64::try_from(max).unwrap_or(i64::MAX);
+        self.refresh()?;
         let mut rows = statement.query(params![run, step.as_str(), from, max]).during("read")?;
         let mut jobs = Vec::new();
         while let Some(row) = rows.next().during("read")? {
@@ -197,6 +243,7 @@ impl Read for SqliteReader {
                 id: JobId::new(id_text(row.get_ref(0).during("read")?)?)?,
                 step: step.clone(),
                 index: u32::try_from(get::<i64>(row, 1)?).ok(),
+        self.refresh()?;
                 state: job_state(get(row, 2)?)?,
                 result: payload(row, 3, 4, &self.connection, &mut self.names)?,
             });
@@ -219,6 +266,7 @@ impl Read for SqliteReader {
 type Condition = (&'static str, Box<dyn ToSql>);
 
 impl SqliteReader {
+        self.refresh()?;
     /// The conditions of a filter, or `None` where it names what the file has never seen.
     fn conditions(&mut self, filter: &JobFilter) -> Result<Option<Vec<Condition>>> {
         let mut conditions: Vec<Condition> = Vec::new();

@@ -24,6 +24,7 @@ use crate::error::{InStore, commit_error, is_busy, store_error};
 use crate::names::{StoredId, id_text};
 use crate::options::SqliteOptions;
 use crate::rows::{SqliteReader, job_columns, job_state, moment};
+use crate::upkeep_rows::Generation;
 use crate::wake::{Wake, private};
 use crate::{run_rows, schema, step_rows};
 
@@ -37,6 +38,9 @@ pub struct SqliteStore {
     path: PathBuf,
     options: SqliteOptions,
     data_version: i64,
+    generation: Generation,
+    /// Everything was replaced since the engine asked.
+    pub(crate) replaced: bool,
     wake: Wake,
     checkpoints: Checkpoints,
 }
@@ -67,12 +71,17 @@ impl SqliteStore {
         connection.busy_timeout(Duration::ZERO).during("open")?;
         let data_version = data_version(&connection)?;
         let rows = SqliteReader::new(connection);
-        Ok(Self { rows, path, options, data_version, wake, checkpoints })
+        let generation = rows.generation()?;
+        Ok(Self { rows, path, options, data_version, generation, replaced: false, wake, checkpoints })
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    pub(crate) fn options(&self) -> &SqliteOptions {
+        &self.options
     }
 
     /// The version of SQLite that is built in.
@@ -106,10 +115,14 @@ impl SqliteStore {
     }
 }
 
-/// Makes an empty file that only this user can read, where there is none: SQLite gives its log the same mode.
+/// Makes an empty file that only this user can read: SQLite gives its log the same mode.
+pub(crate) fn create_private_new(path: &Path) -> std::io::Result<()> {
+    private(OpenOptions::new().write(true).create_new(true)).open(path).map(drop)
+}
+
 fn create_private(path: &Path) -> Result<()> {
-    match private(OpenOptions::new().write(true).create_new(true)).open(path) {
-        Ok(_) => Ok(()),
+    match create_private_new(path) {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(source) => Err(Error::new(
             &codes::STORE_OPEN,
@@ -151,7 +164,11 @@ pub(crate) fn connect(path: &Path, options: &SqliteOptions, cache_kib: u32) -> R
 
 /// Makes sure that the file is ours, in WAL mode and of this program's schema.
 fn prepare(connection: &mut Connection, shared_file: bool) -> Result<()> {
-    schema::identify(connection, shared_file)?;
+    let identity = schema::identify(connection, shared_file)?;
+    if identity.version == 0 && identity.owned {
+        // Only before the first page is written; without it, a file never shrinks but as a whole.
+        connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL").during("open")?;
+    }
     enter_wal_mode(connection)?;
     schema::migrate(connection, shared_file)
 }
@@ -166,7 +183,7 @@ fn enter_wal_mode(connection: &Connection) -> Result<()> {
         .hint("keep the file on a local disk; network file systems do not carry SQLite's locks"))
 }
 
-fn data_version(connection: &Connection) -> Result<i64> {
+pub(crate) fn data_version(connection: &Connection) -> Result<i64> {
     connection
         .prepare_cached("PRAGMA data_version")
         .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
@@ -179,7 +196,7 @@ impl Store for SqliteStore {
     fn reader(&self) -> Result<SqliteReader> {
         let connection = connect(&self.path, &self.options, READER_CACHE_KIB)?;
         connection.execute_batch("PRAGMA query_only = ON").during("open")?;
-        Ok(SqliteReader::new(connection))
+        SqliteReader::beside(connection)
     }
 
     fn watch(&self, changed: Box<dyn Fn() + Send + Sync>) -> Result<Option<Watch>> {
@@ -225,7 +242,16 @@ impl Store for SqliteStore {
 
     fn changed_elsewhere(&mut self) -> Result<bool> {
         let version = data_version(self.connection())?;
-        Ok(std::mem::replace(&mut self.data_version, version) != version)
+        if std::mem::replace(&mut self.data_version, version) == version {
+            return Ok(false);
+        }
+        let generation = self.rows.generation()?;
+        if generation != self.generation {
+            self.rows.forget_keys();
+            self.replaced |= generation.was_restored_since(self.generation);
+            self.generation = generation;
+        }
+        Ok(true)
     }
 
     fn next_due(&mut self) -> Result<Option<Timestamp>> {

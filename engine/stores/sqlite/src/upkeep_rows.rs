@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use rusqlite::{OptionalExtension, Row, ToSql, params};
-use taskport_abstraction::{JobId, Result, RunId, Timestamp};
-use taskport_engine::store::{JobOutline, Keeper, RunOutline, Slice, Upkeep};
+use taskport_abstraction::{BatchId, JobId, Result, RunId, Timestamp};
+use taskport_engine::store::{BatchOutline, JobOutline, Keeper, RunOutline, Slice, Upkeep};
 
 use crate::error::InStore;
 use crate::keeper::SqliteKeeper;
@@ -136,6 +136,25 @@ impl Upkeep for SqliteStore {
         // A later run may get this one's id, or its number.
         self.execute("UPDATE taskport_upkeep SET keys_given_up = keys_given_up + 1", [])?;
         self.rows.run_keys.forget();
+        Ok(())
+    }
+
+    fn batch_outlines(&mut self, after: Option<&BatchId>, max: usize) -> Result<Vec<BatchOutline>> {
+        let sql = "SELECT id, finished_at FROM taskport_batches WHERE id > ?1 ORDER BY id LIMIT ?2";
+        let mut statement = self.connection().prepare_cached(sql).during("read")?;
+        let after = after.map_or("", BatchId::as_str);
+        let mut rows = statement.query(params![after, limit(max)]).during("read")?;
+        let mut batches = Vec::new();
+        while let Some(row) = rows.next().during("read")? {
+            let id = BatchId::new(get::<Arc<str>>(row, 0)?)?;
+            batches.push(BatchOutline { id, finished_at: moment(row, 1)? });
+        }
+        Ok(batches)
+    }
+
+    fn delete_batch(&mut self, batch: &BatchId) -> Result<()> {
+        self.execute("DELETE FROM taskport_batch_callbacks WHERE batch = ?1", [batch.as_str()])?;
+        self.execute("DELETE FROM taskport_batches WHERE id = ?1", [batch.as_str()])?;
         Ok(())
     }
 

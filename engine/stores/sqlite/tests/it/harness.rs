@@ -40,11 +40,19 @@ pub(crate) fn start() -> Timestamp {
 }
 
 pub(crate) fn memory() -> Harness<MemoryStore> {
-    let engine = Engine::open(MemoryStore::new(), config(), start()).unwrap();
+    memory_with(config())
+}
+
+pub(crate) fn memory_with(config: EngineConfig) -> Harness<MemoryStore> {
+    let engine = Engine::open(MemoryStore::new(), config, start()).unwrap();
     Harness { engine, now: start(), directory: None }
 }
 
 pub(crate) fn sqlite() -> Harness<SqliteStore> {
+    sqlite_with(config())
+}
+
+pub(crate) fn sqlite_with(config: EngineConfig) -> Harness<SqliteStore> {
     let directory = TempDir::new().unwrap();
     let options = SqliteOptions { synchronous: Synchronous::Normal, ..SqliteOptions::default() };
     let store = SqliteStore::open(directory.path().join("jobs.db"), options).unwrap();

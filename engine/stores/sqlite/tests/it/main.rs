@@ -1,8 +1,12 @@
 //! The engine on its two stores, and what is special to a file.
 #![cfg(test)]
 
+mod backup;
 mod file;
+mod golden;
 mod harness;
+mod integrity;
 mod jobs;
 mod model;
 mod shared;
+mod upkeep;

@@ -21,6 +21,13 @@ DROP INDEX runs_id;
 DROP INDEX runs_due;
 DROP INDEX run_steps_version;
 
+-- The steps of jobs had short keys too, which a graph of many steps uses once each. In a column for numbers, a step called
+-- `7` would become one.
+ALTER TABLE taskport_jobs RENAME COLUMN step TO step_key;
+ALTER TABLE taskport_jobs ADD COLUMN step TEXT;
+UPDATE taskport_jobs SET step = (SELECT text FROM taskport_names WHERE key = step_key) WHERE run IS NOT NULL;
+ALTER TABLE taskport_jobs DROP COLUMN step_key;
+
 CREATE UNIQUE INDEX taskport_jobs_id ON taskport_jobs (id);
 CREATE INDEX taskport_jobs_ready ON taskport_jobs (queue, position, expires_at) WHERE state = 2;
 CREATE INDEX taskport_jobs_timers ON taskport_jobs (due_at) WHERE state < 5 AND state <> 2;
@@ -34,5 +41,3 @@ CREATE INDEX taskport_run_steps_version ON taskport_run_steps (run, version);
 
 CREATE TABLE taskport_schema (version INTEGER NOT NULL);
 INSERT INTO taskport_schema (version) VALUES (1);
--- The steps of jobs had short keys too, which a graph of many steps uses once each.
-UPDATE taskport_jobs SET step = (SELECT text FROM taskport_names WHERE key = step) WHERE run IS NOT NULL;
