@@ -137,7 +137,7 @@ impl Backend for NativeBackend {
     }
 
     fn batches(&self) -> Option<&dyn Batches> {
-        None
+        Some(self)
     }
 
     fn journal(&self) -> Option<&dyn Journal> {
@@ -149,7 +149,7 @@ impl Backend for NativeBackend {
     }
 
     fn maintenance(&self) -> Option<&dyn Maintenance> {
-        None
+        Some(self)
     }
 
     async fn health(&self) -> Result<Health> {

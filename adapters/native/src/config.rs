@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use taskport_abstraction::{Error, Result, codes};
 
+use crate::retention::RetentionConfig;
+
 /// The configuration of a native backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +31,9 @@ pub struct NativeConfig {
     /// good. Since v0.1.
     #[serde(default = "payload_bytes_max")]
     pub result_bytes_max: u64,
+    /// For how long what has ended is kept. Since v0.1.
+    #[serde(default)]
+    pub retention: RetentionConfig,
 }
 
 /// What a commit waits for before it is answered.
@@ -79,6 +84,7 @@ impl NativeConfig {
             shared_file: false,
             payload_bytes_max: BYTES_MAX_DEFAULT,
             result_bytes_max: BYTES_MAX_DEFAULT,
+            retention: RetentionConfig::default(),
         };
         config.location()?;
         Ok(config)

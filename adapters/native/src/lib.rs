@@ -10,9 +10,11 @@ mod config;
 mod consumer;
 mod journal;
 mod outbox;
+mod maintenance;
 mod over;
 mod schedules;
 mod workflows;
+mod retention;
 
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ pub use crate::client::NativeBackend;
 use crate::config::Location;
 pub use crate::config::{NativeConfig, Synchronous};
 
+pub use crate::retention::{Keep, RetentionConfig};
 /// The kind, as configuration names it.
 pub const KIND: &str = "native";
 
@@ -80,6 +83,7 @@ fn settings(config: &NativeConfig, environment: &Environment) -> EngineConfig {
         result_bytes_max: bytes(config.result_bytes_max),
         page_len_max: capability::PAGE_LEN_MAX,
         ..EngineConfig::default()
+        retention: config.retention.into(),
     }
 }
 

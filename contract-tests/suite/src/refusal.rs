@@ -66,6 +66,9 @@ async fn ask(f: &Fixture, feature: Feature) -> Option<Error> {
         Feature::TraceContext => submit(echo(1).trace(TRACE)).await,
         Feature::OrderFifo => order(QueueOrder::Fifo).await,
         Feature::OrderLifo => order(QueueOrder::Lifo).await,
+        Feature::Backup => f.backend().maintenance()?.backup(&f.path("copy")).await.err(),
+        Feature::Restore => f.backend().maintenance()?.restore(&f.path("copy")).await.err(),
+        Feature::Vacuum => f.backend().maintenance()?.vacuum().await.err(),
         _ => None,
     }
 }

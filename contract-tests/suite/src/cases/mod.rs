@@ -12,6 +12,7 @@ mod schedules;
 mod submit;
 mod time;
 mod unique;
+mod upkeep;
 mod workers;
 mod workflow_faults;
 mod workflow_options;
@@ -34,6 +35,7 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
         lease::CASES,
         workers::CASES,
         admin::CASES,
+        upkeep::CASES,
         schedules::CASES,
         workflows::CASES,
         workflow_options::CASES,
