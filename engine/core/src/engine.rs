@@ -14,9 +14,9 @@ use crate::runs::RunCache;
 use crate::store::Store;
 use crate::stored::OptionsCodec;
 use crate::transaction::Transaction;
+use crate::upkeep::{self, Walking};
 
 /// The writing side of a store.
-use crate::upkeep::{self, Walking};
 #[derive(Debug)]
 pub struct Engine<S: Store> {
     pub(crate) store: S,
@@ -27,13 +27,13 @@ pub struct Engine<S: Store> {
     leases: HashMap<i64, LeaseFacts>,
     seq_next: Option<i64>,
     timer: Timer,
+    /// Since when claims may find more than they did.
+    again: Option<Timestamp>,
+    pub(crate) walking: Walking,
     /// Another connection has committed since [`changed_elsewhere`](Self::changed_elsewhere) was asked.
     changed: bool,
     /// The inbox may hold jobs: another connection has committed since it was found empty.
     pub(crate) inbox_may_wait: bool,
-    /// Since when claims may find more than they did.
-    again: Option<Timestamp>,
-    pub(crate) walking: Walking,
     random: u64,
 }
 
@@ -86,6 +86,8 @@ impl<S: Store> Engine<S> {
             leases: HashMap::new(),
             seq_next: None,
             timer: Timer::Unknown,
+            again: None,
+            walking: Walking::default(),
             changed: false,
             inbox_may_wait: true,
             random,
@@ -94,8 +96,6 @@ impl<S: Store> Engine<S> {
         let mut tx = engine.begin(now)?;
         tx.absorb()?;
         tx.tick()?;
-            again: None,
-            walking: Walking::default(),
         tx.commit()?;
         Ok(engine)
     }
@@ -150,6 +150,14 @@ impl<S: Store> Engine<S> {
         Ok(moment)
     }
 
+    /// When the next look for what is over is due, where anything is ever over.
+    pub(crate) fn upkeep_due(&mut self) -> Result<Option<Timestamp>> {
+        if self.walking.due.is_none() && upkeep::walk_rest(&self.config.retention, 0).is_some() {
+            self.walking.due = Some(self.store.upkeep_due()?);
+        }
+        Ok(self.walking.due)
+    }
+
     /// Whether any of the queues has a job to hand out. Takes no lock, so that a worker who finds nothing is in nobody's
     /// way; ask [`changed_elsewhere`](Self::changed_elsewhere) first.
     ///
@@ -161,14 +169,6 @@ impl<S: Store> Engine<S> {
             if record.counts.queued > 0 && !record.paused {
                 return Ok(true);
             }
-    /// When the next look for what is over is due, where anything is ever over.
-    pub(crate) fn upkeep_due(&mut self) -> Result<Option<Timestamp>> {
-        if self.walking.due.is_none() && upkeep::walk_rest(&self.config.retention, 0).is_some() {
-            self.walking.due = Some(self.store.upkeep_due()?);
-        }
-        Ok(self.walking.due)
-    }
-
         }
         Ok(false)
     }
@@ -195,26 +195,6 @@ impl<S: Store> Engine<S> {
         self.timer = Timer::Unknown;
     }
 
-    /// Forgets what another connection may have changed.
-    pub(crate) fn forget_rows(&mut self) {
-        self.queues.clear();
-        self.seq_next = None;
-        self.inbox_may_wait = true;
-        self.timer = Timer::Unknown;
-        self.runs.doubt();
-    }
-
-    /// Forgets what a transaction that came to nothing has left.
-    pub(crate) fn forget_all(&mut self) {
-        self.forget_rows();
-        self.leases.clear();
-        self.runs = RunCache::default();
-    }
-
-    /// The queue's row as it will be after the transaction, made up where there is none.
-    pub(crate) fn queue(&mut self, name: &QueueName) -> Result<&mut QueueEntry> {
-        if !self.queues.contains_key(name) {
-            if self.queues.len() >= QUEUES_MAX {
     /// Another connection has committed.
     fn forget_foreign(&mut self) {
         if self.store.replaced() {
@@ -224,6 +204,28 @@ impl<S: Store> Engine<S> {
         }
     }
 
+    /// Forgets what another connection may have changed.
+    pub(crate) fn forget_rows(&mut self) {
+        self.queues.clear();
+        self.seq_next = None;
+        self.inbox_may_wait = true;
+        self.timer = Timer::Unknown;
+        self.runs.doubt();
+        self.walking.doubt();
+    }
+
+    /// Forgets what a transaction that came to nothing has left.
+    pub(crate) fn forget_all(&mut self) {
+        self.forget_rows();
+        self.leases.clear();
+        self.runs = RunCache::default();
+        self.walking = Walking::default();
+    }
+
+    /// The queue's row as it will be after the transaction, made up where there is none.
+    pub(crate) fn queue(&mut self, name: &QueueName) -> Result<&mut QueueEntry> {
+        if !self.queues.contains_key(name) {
+            if self.queues.len() >= QUEUES_MAX {
                 self.queues.retain(|_, entry| entry.dirty);
             }
             let found = self.store.queue(name)?;
@@ -233,7 +235,6 @@ impl<S: Store> Engine<S> {
         }
         Ok(self.queues.get_mut(name).expect("it was just put there"))
     }
-        self.walking.doubt();
 
     /// Writes every queue's row that differs.
     pub(crate) fn flush_queues(&mut self) -> Result<()> {
@@ -241,7 +242,6 @@ impl<S: Store> Engine<S> {
             self.store.put_queue(&entry.record)?;
             entry.dirty = false;
         }
-        self.walking = Walking::default();
         Ok(())
     }
 

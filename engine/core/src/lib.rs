@@ -17,8 +17,8 @@ pub mod state;
 pub mod store;
 mod stored;
 mod transaction;
-pub mod workflow;
 pub mod upkeep;
+pub mod workflow;
 
 pub use self::config::EngineConfig;
 pub use self::engine::Engine;

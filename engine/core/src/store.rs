@@ -17,8 +17,8 @@ use taskport_abstraction::{JobId, JobState, Payload, QueueName, Result, RunId, S
 pub use self::inbox::{ReadInbox, TakeInbox};
 pub use self::journal::{JournalEnd, KeepJournal, ReadJournal};
 pub use self::schedules::{ReadSchedules, WriteSchedules};
-use crate::record::{JobRecord, KeyRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord};
 pub use self::upkeep::{BatchOutline, JobOutline, Keeper, RunOutline, Slice, Upkeep};
+use crate::record::{JobRecord, KeyRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord};
 
 /// Reading. The writing side reads what it has written; a separate reader reads what is committed.
 pub trait Read: ReadSchedules + ReadInbox + ReadJournal {

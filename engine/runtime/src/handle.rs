@@ -444,6 +444,7 @@ fn start<S: Store>(
 ) -> Result<Writer<S>> {
     let engine = Engine::open(open()?, config, clock.now())?;
     let reader = engine.reader()?;
+    *shared.keeper.blocking_lock() = Some(engine.store().keeper());
     let lines = shared.clone();
     spawn("taskport-reader", move || {
         let _end = EndOfReader(&lines);
@@ -471,7 +472,6 @@ struct EndOfWriter<'a>(&'a Arc<Shared>);
 impl Drop for EndOfWriter<'_> {
     fn drop(&mut self) {
         self.0.end(&if thread::panicking() { defect("work") } else { crate::mailbox::closed("work") });
-    *shared.keeper.blocking_lock() = Some(engine.store().keeper());
     }
 }
 
@@ -483,6 +483,6 @@ impl Drop for EndOfReader<'_> {
         let why = if thread::panicking() { defect("read") } else { crate::mailbox::closed("read") };
         self.0.waits.end(&why);
         self.0.questions.end(why);
+        self.0.reader_ended();
     }
 }
-        self.0.reader_ended();

@@ -8,9 +8,11 @@ use taskport_abstraction::backend::{
     RunFilter, RunRequest, RunStatus, Settlement, WorkerLoad, WorkerStatus,
 };
 use taskport_abstraction::job::StepRef;
-use taskport_abstraction::schedule::{Put, ScheduleDefinition, ScheduleStatus};
 use taskport_abstraction::journal::JournalEntry;
 use taskport_abstraction::maintenance::Retention;
+use taskport_abstraction::outbox::{Handover, OutboxEntry, OutboxStats, Outgoing};
+use taskport_abstraction::schedule::{Put, ScheduleDefinition, ScheduleStatus};
+use taskport_abstraction::journal::JournalEntry;
 use taskport_abstraction::outbox::{Handover, OutboxEntry, OutboxStats, Outgoing};
 use taskport_abstraction::{
     JobId, JobStatus, Payload, QueueName, Result, RunId, ScheduleName, StepId, Timestamp,
@@ -56,10 +58,10 @@ verbs! {
     remove_worker(name: &str) -> Result<()>;
     start_runs(requests: Vec<RunRequest>) -> Vec<Result<RunId>>;
     cancel_run(id: &RunId) -> Result<Cancellation>;
+    prune(retention: &Retention, sweep: &mut Sweep) -> Result<()>;
     put_schedule(definition: &ScheduleDefinition) -> Result<Put>;
     remove_schedule(name: &ScheduleName) -> Result<()>;
     pause_schedule(name: &ScheduleName, reason: Option<&str>) -> Result<()>;
-    prune(retention: &Retention, sweep: &mut Sweep) -> Result<()>;
     resume_schedule(name: &ScheduleName) -> Result<()>;
     trigger_schedule(name: &ScheduleName, id: JobId) -> Result<JobId>;
     backfill_schedule(name: &ScheduleName, from: Timestamp, until: Timestamp, max: usize) -> Result<Vec<JobId>>;

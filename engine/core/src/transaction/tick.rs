@@ -31,13 +31,13 @@ impl<S: Store> Transaction<'_, S> {
         more |= self.keep_failure(ended)?;
         self.store(|store| store.forget_workers(now))?;
         self.store(|store| store.delete_keys_until(now, max))?;
+        self.upkeep()?;
         self.run_hooks()?;
         self.engine.ask_for_time_again();
         Ok(more)
     }
 
     fn expire(&mut self, max: usize) -> Result<bool> {
-        self.upkeep()?;
         let now = self.now;
         let jobs = self.store(|store| store.expired(now, max))?;
         let more = jobs.len() == max;

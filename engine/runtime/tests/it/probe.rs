@@ -208,6 +208,28 @@ impl<S: Store> KeepJournal for Probe<S> {
     }
 }
 
+impl<S: Store> Upkeep for Probe<S> {
+    forward! {
+        upkeep_due() -> Result<Timestamp>;
+        put_upkeep_due(moment: Timestamp) -> Result<()>;
+        outlines(after: i64, slice: Slice) -> Result<Vec<JobOutline>>;
+        outlines_of_run(run: &RunId, slice: Slice) -> Result<Vec<JobOutline>>;
+        delete_outlined(jobs: &[JobOutline]) -> Result<()>;
+        run_outlines(after: i64, max: usize) -> Result<Vec<RunOutline>>;
+        delete_run(run: &RunId) -> Result<()>;
+        batch_outlines(after: Option<&BatchId>, max: usize) -> Result<Vec<BatchOutline>>;
+        delete_batch(batch: &BatchId) -> Result<()>;
+    }
+
+    fn replaced(&mut self) -> bool {
+        self.inner.replaced()
+    }
+
+    fn keeper(&self) -> Arc<dyn Keeper> {
+        self.inner.keeper()
+    }
+}
+
 impl<S: Store> Store for Probe<S> {
     type Reader = S::Reader;
 
@@ -237,28 +259,6 @@ impl<S: Store> Store for Probe<S> {
     }
 
     fn rollback(&mut self) {
-impl<S: Store> Upkeep for Probe<S> {
-    forward! {
-        upkeep_due() -> Result<Timestamp>;
-        put_upkeep_due(moment: Timestamp) -> Result<()>;
-        outlines(after: i64, slice: Slice) -> Result<Vec<JobOutline>>;
-        outlines_of_run(run: &RunId, slice: Slice) -> Result<Vec<JobOutline>>;
-        delete_outlined(jobs: &[JobOutline]) -> Result<()>;
-        run_outlines(after: i64, max: usize) -> Result<Vec<RunOutline>>;
-        delete_run(run: &RunId) -> Result<()>;
-        batch_outlines(after: Option<&BatchId>, max: usize) -> Result<Vec<BatchOutline>>;
-        delete_batch(batch: &BatchId) -> Result<()>;
-    }
-
-    fn replaced(&mut self) -> bool {
-        self.inner.replaced()
-    }
-
-    fn keeper(&self) -> Arc<dyn Keeper> {
-        self.inner.keeper()
-    }
-}
-
         self.inner.rollback();
     }
 

@@ -8,6 +8,6 @@ mod journal_rows;
 mod schedule_rows;
 mod store;
 mod tables;
-
 mod upkeep_rows;
+
 pub use self::store::{MemoryReader, MemoryStore};

@@ -52,12 +52,12 @@ impl MemoryStore {
         verb(&mut self.lock().tables)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
     /// A reader beside this writer.
     pub(crate) fn beside(&self) -> MemoryReader {
         MemoryReader { shared: self.shared.clone() }
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -32,14 +32,14 @@ pub(crate) struct Tables {
     pub(crate) run_steps: BTreeMap<(RunId, u32), StepRecord>,
     /// What jobs said, by `seq` and number.
     pub(crate) journal: BTreeMap<(i64, u64), JournalEntry>,
+    /// When the next look for what is over is due. It is not undone: a look that came to nothing was one.
+    pub(crate) upkeep_due: Timestamp,
     undo: Vec<Undo>,
 }
 
 /// What stood in a place before it was changed.
 #[derive(Debug)]
 enum Undo {
-    /// When the next look for what is over is due. It is not undone: a look that came to nothing was one.
-    pub(crate) upkeep_due: Timestamp,
     Job(i64, Option<Box<JobRecord>>),
     Queue(QueueName, Option<QueueRecord>),
     Key(Arc<str>, Option<KeyRecord>),

@@ -19,18 +19,16 @@ use taskport_engine::{Read, state};
 
 use crate::error::{InStore, damaged};
 use crate::names::{Names, RunKeys, StoredId, id_text};
-use crate::{run_rows, step_rows};
-
 use crate::store::data_version;
 use crate::upkeep_rows::Generation;
+use crate::{run_rows, step_rows};
+
 /// Reads one file, beside its writer.
 #[derive(Debug)]
 pub struct SqliteReader {
     pub(crate) connection: Connection,
     pub(crate) names: Names,
     pub(crate) run_keys: RunKeys,
-}
-
     /// What it has seen of the file, where it reads beside a writer.
     seen: Option<Seen>,
 }
@@ -40,6 +38,8 @@ pub struct SqliteReader {
 struct Seen {
     data_version: i64,
     generation: Generation,
+}
+
 /// The columns of a job, in the order [`job`] reads them.
 macro_rules! job_columns {
     () => {
@@ -120,16 +120,16 @@ impl SqliteReader {
 
 impl Read for SqliteReader {
     fn job(&mut self, id: &JobId) -> Result<Option<JobRecord>> {
+        self.refresh()?;
         let sql = concat!("SELECT ", job_columns!(), " FROM taskport_jobs WHERE id = ?1");
         Ok(self.select_jobs(sql, &[&StoredId::new(id.as_str())])?.pop())
     }
-        self.refresh()?;
 
     fn jobs(&mut self, filter: &JobFilter, before: Option<i64>, max: usize) -> Result<Vec<JobRecord>> {
+        self.refresh()?;
         let Some(conditions) = self.conditions(filter)? else { return Ok(Vec::new()) };
         // Dead letters and the jobs of a run have an index; everything else is found by walking from the newest.
         let indexed = filter.run.is_some() || filter.state.is_some_and(is_dead);
-        self.refresh()?;
         let mut sql = concat!("SELECT ", job_columns!(), " FROM taskport_jobs").to_owned();
         sql.push_str(if indexed { " WHERE seq < ?1" } else { " NOT INDEXED WHERE seq < ?1" });
         let mut params: Vec<Box<dyn ToSql>> =
@@ -148,10 +148,10 @@ impl Read for SqliteReader {
     }
 
     fn queue(&mut self, name: &QueueName) -> Result<Option<QueueRecord>> {
+        self.refresh()?;
         let Some(key) = self.names.key(&self.connection, name.as_str())? else { return Ok(None) };
         let sql = concat!("SELECT ", queue_columns!(), " FROM taskport_queues WHERE name = ?1");
         let mut statement = self.connection.prepare_cached(sql).during("read")?;
-        self.refresh()?;
         let mut rows = statement.query([key]).during("read")?;
         match rows.next().during("read")? {
             Some(row) => queue(row, &self.connection, &mut self.names).map(Some),
@@ -160,10 +160,10 @@ impl Read for SqliteReader {
     }
 
     fn queues(&mut self) -> Result<Vec<QueueRecord>> {
+        self.refresh()?;
         let sql = concat!("SELECT ", queue_columns!(), " FROM taskport_queues");
         let mut statement = self.connection.prepare_cached(sql).during("read")?;
         let mut rows = statement.query([]).during("read")?;
-        self.refresh()?;
         let mut queues = Vec::new();
         while let Some(row) = rows.next().during("read")? {
             queues.push(queue(row, &self.connection, &mut self.names)?);
@@ -173,10 +173,10 @@ impl Read for SqliteReader {
     }
 
     fn oldest_ready(&mut self, queue: &QueueName) -> Result<Option<Timestamp>> {
+        self.refresh()?;
         let Some(key) = self.names.key(&self.connection, queue.as_str())? else { return Ok(None) };
         // The oldest of each level stands first in it, so eleven looks into the index are enough.
         let sql = "SELECT seq, due_at FROM taskport_jobs \
-        self.refresh()?;
                    WHERE state = 2 AND queue = ?1 AND position >= ?2 AND position < ?3 ORDER BY position LIMIT 1";
         let newest_first = "SELECT seq, due_at FROM taskport_jobs \
                             WHERE state = 2 AND queue = ?1 AND position < 0 ORDER BY position DESC LIMIT 1";
@@ -221,6 +221,7 @@ impl Read for SqliteReader {
     }
 
     fn steps(&mut self, run: &RunId, since: i64) -> Result<Vec<StepRecord>> {
+        self.refresh()?;
         match self.run_keys.find(&self.connection, run)? {
             Some(run) => step_rows::since(&self.connection, run, since),
             None => Ok(Vec::new()),
@@ -228,6 +229,7 @@ impl Read for SqliteReader {
     }
 
     fn step_jobs(&mut self, run: &RunId, step: &StepId, from: u32, max: usize) -> Result<Vec<StepJob>> {
+        self.refresh()?;
         let Some(run) = self.run_keys.find(&self.connection, run)? else { return Ok(Vec::new()) };
         let sql = "SELECT id, step_index, state, result_type, result FROM taskport_jobs \
                    WHERE run = ?1 AND step = ?2 AND step_index >= ?3 ORDER BY step_index LIMIT ?4";
@@ -235,7 +237,6 @@ impl Read for SqliteReader {
         // A job without a place in a list has -1 and stands at 0.
         let from = if from == 0 { -1 } else { i64::from(from) };
         let max = i64::try_from(max).unwrap_or(i64::MAX);
-        self.refresh()?;
         let mut rows = statement.query(params![run, step.as_str(), from, max]).during("read")?;
         let mut jobs = Vec::new();
         while let Some(row) = rows.next().during("read")? {
@@ -243,7 +244,6 @@ impl Read for SqliteReader {
                 id: JobId::new(id_text(row.get_ref(0).during("read")?)?)?,
                 step: step.clone(),
                 index: u32::try_from(get::<i64>(row, 1)?).ok(),
-        self.refresh()?;
                 state: job_state(get(row, 2)?)?,
                 result: payload(row, 3, 4, &self.connection, &mut self.names)?,
             });
@@ -252,6 +252,7 @@ impl Read for SqliteReader {
     }
 
     fn live_jobs_of_run(&mut self, run: &RunId, max: usize) -> Result<Vec<JobRecord>> {
+        self.refresh()?;
         let Some(key) = self.run_keys.find(&self.connection, run)? else { return Ok(Vec::new()) };
         let sql = concat!(
             "SELECT ",
@@ -266,7 +267,6 @@ impl Read for SqliteReader {
 type Condition = (&'static str, Box<dyn ToSql>);
 
 impl SqliteReader {
-        self.refresh()?;
     /// The conditions of a filter, or `None` where it names what the file has never seen.
     fn conditions(&mut self, filter: &JobFilter) -> Result<Option<Vec<Condition>>> {
         let mut conditions: Vec<Condition> = Vec::new();
