@@ -9,12 +9,12 @@ mod client;
 mod config;
 mod consumer;
 mod journal;
-mod outbox;
 mod maintenance;
+mod outbox;
 mod over;
 mod schedules;
-mod workflows;
 mod retention;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -29,8 +29,8 @@ pub use crate::capability::{MEMORY, SQLITE};
 pub use crate::client::NativeBackend;
 use crate::config::Location;
 pub use crate::config::{NativeConfig, Synchronous};
-
 pub use crate::retention::{Keep, RetentionConfig};
+
 /// The kind, as configuration names it.
 pub const KIND: &str = "native";
 
@@ -82,8 +82,8 @@ fn settings(config: &NativeConfig, environment: &Environment) -> EngineConfig {
         payload_bytes_max: bytes(config.payload_bytes_max),
         result_bytes_max: bytes(config.result_bytes_max),
         page_len_max: capability::PAGE_LEN_MAX,
-        ..EngineConfig::default()
         retention: config.retention.into(),
+        ..EngineConfig::default()
     }
 }
 
