@@ -17,6 +17,8 @@ mod init;
 mod job;
 mod listing;
 mod logging;
+mod logs;
+mod outbox;
 mod progress;
 mod queue;
 mod registry;
@@ -73,6 +75,8 @@ enum Command {
     Queue(queue::Command),
     #[command(subcommand)]
     Dead(dead::Command),
+    #[command(subcommand)]
+    Outbox(outbox::Command),
     #[command(subcommand)]
     Registry(registry::Command),
     #[command(subcommand)]
@@ -161,6 +165,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<Report> {
         Command::Runs(command) => runs::run(session, command).await,
         Command::Queue(command) => queue::run(session, command).await,
         Command::Dead(command) => dead::run(session, command).await,
+        Command::Outbox(command) => outbox::run(session, command).await,
         Command::Registry(command) => registry::run(session, command),
         Command::Backend(command) => backend::run(session, command).await,
         Command::Config(command) => config::run(session, &command),

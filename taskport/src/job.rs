@@ -1,5 +1,7 @@
 //! One submitted job, and waiting for many.
 
+mod journal;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;

@@ -5,6 +5,7 @@ mod prepare;
 mod start_check;
 #[cfg(test)]
 mod tests;
+mod transactional;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +26,7 @@ pub use self::builder::Builder;
 pub(crate) use self::builder::random_seed;
 pub use self::start_check::check;
 pub(crate) use self::start_check::check_workflow;
+pub use self::transactional::TransactionalSubmit;
 use crate::config::{Loaded, OnUnsupported};
 use crate::job::Job;
 use crate::telemetry::{SubmitMetrics, Submitted, Telemetry, spans};

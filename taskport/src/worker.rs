@@ -9,6 +9,7 @@ use taskport_worker::profile::{Isolation, StartRate};
 use taskport_worker::{ExecutorOptions, Profile, TaskExecutor, shutdown};
 
 use crate::config::{self, ProfileConfig, WorkerConfig};
+use crate::outbox;
 use crate::port::{Taskport, random_seed};
 use crate::telemetry::spans;
 #[cfg(feature = "metrics")]
@@ -93,7 +94,8 @@ impl WorkerBuilder {
     }
 
     /// Works until the first SIGTERM or SIGINT, then finishes what runs within the grace period and hands back the
-    /// rest; a second signal hands it back at once.
+    /// rest; a second signal hands it back at once. Meanwhile it hands on the jobs that wait in the outboxes of this
+    /// program's backends.
     ///
     /// # Delivery
     /// A job is settled only after its outcome is stored; one that is handed back uses up no attempt.
@@ -129,7 +131,12 @@ impl WorkerBuilder {
         let _metrics = self.serve_metrics(&shutdown).await?;
         let _serving = self.port.inner().telemetry.workers.serve(spec.concurrency);
         let worker = backend.worker(spec).map_err(|error| error.in_backend(backend.name()))?;
-        worker.run(executor, shutdown).await.map_err(|error| error.in_backend(backend.name()))
+        let report = tokio::select! {
+            report = worker.run(executor, shutdown) => report,
+            // What was on its way when the worker ends is handed on again, under the same id.
+            never = outbox::pump_for_ever(&self.port) => match never {},
+        };
+        report.map_err(|error| error.in_backend(backend.name()))
     }
 
     #[cfg(feature = "metrics")]

@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use futures_util::StreamExt;
 
 use super::listing::Paging;
+use super::logs;
 use super::report::Report;
 use super::session::{Located, Session, admin};
 use super::table::{Facts, Table};
@@ -16,6 +17,7 @@ use super::wire;
 use crate::abstraction::backend::{Backend, Cancellation, JobFilter};
 use crate::abstraction::id::BackendName;
 use crate::abstraction::job::{JobState, JobStatus, Outcome};
+use crate::abstraction::journal::{JournalEntry, Note};
 use crate::abstraction::{QueueName, RunId, TaskName, codes};
 use crate::job::code_of;
 use crate::{Error, JobId, Result};
@@ -46,6 +48,7 @@ pub(super) enum Command {
         #[command(flatten)]
         paging: Paging,
     },
+    Logs(logs::Logs),
     /// Ask jobs to end without a result
     Cancel(Jobs),
     /// Run ended jobs again, under their ids and with fresh attempts
@@ -92,19 +95,38 @@ impl Filter {
 
 pub(super) async fn run(session: &Session, command: Command) -> Result<Report> {
     match command {
-        Command::Get { job } => {
-            let (backend, status) = find(session, &job).await?;
-            let wire = wire::Job::new(&backend, &status);
-            Report::new(describe(&backend, &status), &wire)
-        }
+        Command::Get { job } => get(session, &job).await,
         Command::Wait { jobs, timeout } => wait(session, &jobs, timeout).await,
         Command::List { filter, state, paging } => {
             let head = ["job", "task", "queue", "state", "attempt", "submitted"];
             list(session, &filter.in_state(state), &paging, "jobs", head, row).await
         }
+        Command::Logs(logs) => logs::run(session, logs).await,
         Command::Cancel(jobs) => cancel(session, &jobs).await,
         Command::Retry(jobs) => requeue(session, &jobs).await,
     }
+}
+
+async fn get(session: &Session, text: &str) -> Result<Report> {
+    let (name, status) = find(session, text).await?;
+    let backend = Arc::clone(session.port().await?.backend(name.as_str())?);
+    let mut wire = wire::Job::new(&name, &status);
+    let mut facts = describe(&name, &status);
+    if backend.journal().is_some() {
+        let said = logs::all(&crate::job::Job::of(backend, status.id), 0).await?;
+        if !said.is_empty() {
+            facts.add("entries", said.len());
+        }
+        let partial = |entry: &JournalEntry| match &entry.note {
+            Note::Partial(payload) => Some(payload.clone()),
+            Note::Log { .. } => None,
+        };
+        if let Some(payload) = said.iter().rev().find_map(partial) {
+            facts.add("partial", wire::Body::new(&payload).text());
+            wire = wire.with_partial(&payload);
+        }
+    }
+    Report::new(facts, &wire)
 }
 
 /// The job of an id given on the command line.

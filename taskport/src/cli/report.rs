@@ -29,6 +29,16 @@ impl Report {
         Ok(Self { text: text.to_string(), document, failures: Vec::new(), done: None })
     }
 
+    /// No answer, since all of it was printed as it came.
+    pub(crate) fn printed() -> Self {
+        Self { text: String::new(), document: String::new(), failures: Vec::new(), done: None }
+    }
+
+    /// The answer for programs.
+    pub(crate) fn into_document(self) -> String {
+        self.document
+    }
+
     /// Says that the command was carried out and fell short: the answer is printed, and then the errors.
     pub(crate) fn failed(mut self, failures: impl IntoIterator<Item = Error>) -> Self {
         self.failures.extend(failures);
@@ -76,6 +86,18 @@ pub(crate) fn conclude(answer: Result<Report>, format: Format, terminal: Termina
     });
     terminal.errors(unprinted.as_slice());
     failures.into_iter().next().or(unprinted).map_or(ExitCode::SUCCESS, |error| exit_code(&error))
+}
+
+/// Prints one line of an answer that comes bit by bit. `false` where the reader has closed its end.
+pub(crate) fn print_line(text: &str) -> Result<bool> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => {
+            Err(Error::new(&codes::FILE_IO, "print", "standard output cannot be written").caused_by(error))
+        }
+    }
 }
 
 /// Writes all of a result. A reader that has closed its end has had enough, which is no failure.

@@ -79,6 +79,8 @@ pub(super) struct Job {
     #[serde(skip_serializing_if = "Option::is_none")]
     progress: Option<Progress>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    partial: Option<Body>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     worker: Option<String>,
     cancel_requested: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -106,6 +108,7 @@ impl Job {
                 .progress
                 .as_ref()
                 .map(|progress| Progress { fraction: progress.fraction, message: progress.message.clone() }),
+            partial: None,
             worker: status.worker.as_deref().map(str::to_owned),
             cancel_requested: status.cancel_requested,
             step: status.step.as_ref().map(|step| StepOf {
@@ -114,6 +117,11 @@ impl Job {
                 index: step.index,
             }),
         }
+    }
+
+    /// The same with the job's last partial result.
+    pub(super) fn with_partial(self, payload: &Payload) -> Self {
+        Self { partial: Some(Body::new(payload)), ..self }
     }
 }
 

@@ -7,6 +7,7 @@ mod golden;
 mod harness;
 mod integrity;
 mod jobs;
+mod journal;
 mod model;
 mod shared;
 mod upkeep;
