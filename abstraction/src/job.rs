@@ -70,7 +70,7 @@ impl JobState {
             }
             Queued => matches!(next, Running | Blocked | Scheduled | Cancelled | Expired),
             Running => matches!(next, Succeeded | Failed | Retrying | Queued | Cancelled | Scheduled),
-            Failed | Cancelled | Expired => matches!(next, Queued),
+            Failed | Cancelled | Expired => matches!(next, Queued | Blocked),
             Succeeded => false,
             Unknown => true,
         }
@@ -350,7 +350,8 @@ mod tests {
         for next in JobState::ALL {
             assert!(!JobState::Succeeded.can_become(next));
             for end in [JobState::Failed, JobState::Cancelled, JobState::Expired] {
-                assert_eq!(end.can_become(next), next == JobState::Queued, "{end} {next}");
+                let again = matches!(next, JobState::Queued | JobState::Blocked);
+                assert_eq!(end.can_become(next), again, "{end} {next}");
             }
         }
     }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use taskport_abstraction::backend::{
     Admin, JobFilter, Page, PageRequest, QueueLimits, QueueOrder, QueueStats, WorkerStatus,
 };
-use taskport_abstraction::{Error, Feature, JobId, JobStatus, QueueName, Result, codes};
+use taskport_abstraction::{Error, JobId, JobStatus, QueueName, Result, codes};
 
 use crate::capability::PAGE_LEN_MAX;
 use crate::client::NativeBackend;
@@ -28,22 +28,11 @@ impl Admin for NativeBackend {
     }
 
     async fn set_order(&self, queue: &QueueName, order: QueueOrder) -> Result<()> {
-        if order == QueueOrder::Fair {
-            self.here(self.capability.require(Feature::OrderFair, "set order"))?;
-        }
         self.here(self.engine.set_order(queue.clone(), order).await)
     }
 
-    async fn set_limits(&self, _: &QueueName, limits: QueueLimits) -> Result<()> {
-        let wanted = [
-            limits.concurrency_max.map(|_| Feature::QueueConcurrency),
-            limits.rate.map(|_| Feature::QueueRateLimit),
-            limits.ageing.map(|_| Feature::OrderAgeing),
-        ];
-        for feature in wanted.into_iter().flatten() {
-            self.here(self.capability.require(feature, "set limits"))?;
-        }
-        Ok(())
+    async fn set_limits(&self, queue: &QueueName, limits: QueueLimits) -> Result<()> {
+        self.here(self.engine.set_limits(queue.clone(), limits).await)
     }
 
     async fn jobs(&self, filter: JobFilter, page: PageRequest) -> Result<Page<JobStatus>> {

@@ -4,6 +4,7 @@
 //! methods are the engine's.
 
 mod admin;
+mod batches;
 mod capability;
 mod client;
 mod config;

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::mem;
+use std::sync::Arc;
 
 use taskport_abstraction::backend::Lease;
 use taskport_abstraction::job::StepRef;
-use taskport_abstraction::{JobId, LeaseToken, QueueName, Result, Timestamp};
+use taskport_abstraction::{JobId, JobOptions, LeaseToken, QueueName, Result, Timestamp};
 
 use crate::config::EngineConfig;
+use crate::limits::{Batches, Gates};
 use crate::reader::Reader;
 use crate::record::{JobRecord, QueueRecord};
 use crate::runs::RunCache;
@@ -24,6 +26,8 @@ pub struct Engine<S: Store> {
     pub(crate) options: OptionsCodec,
     pub(crate) runs: RunCache,
     queues: HashMap<QueueName, QueueEntry>,
+    pub(crate) gates: Gates,
+    pub(crate) batches: Batches,
     leases: HashMap<i64, LeaseFacts>,
     seq_next: Option<i64>,
     timer: Timer,
@@ -59,6 +63,8 @@ pub(crate) struct LeaseFacts {
     token: LeaseToken,
     pub(crate) queue: QueueName,
     pub(crate) step: Option<StepRef>,
+    /// Its options, where its end has to be told to anybody.
+    pub(crate) bounds: Option<Arc<JobOptions>>,
 }
 
 /// When time calls next.
@@ -83,6 +89,8 @@ impl<S: Store> Engine<S> {
             options: OptionsCodec::default(),
             runs: RunCache::default(),
             queues: HashMap::new(),
+            gates: Gates::default(),
+            batches: Batches::default(),
             leases: HashMap::new(),
             seq_next: None,
             timer: Timer::Unknown,
@@ -142,6 +150,9 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// Those of the store.
     pub fn next_due(&mut self) -> Result<Option<Timestamp>> {
+        if self.again.is_some() {
+            return Ok(self.again);
+        }
         if let Timer::At(moment) = self.timer {
             return Ok(moment);
         }
@@ -166,7 +177,10 @@ impl<S: Store> Engine<S> {
     pub fn has_ready(&mut self, queues: &[QueueName]) -> Result<bool> {
         for queue in queues {
             let record = &self.queue(queue)?.record;
-            if record.counts.queued > 0 && !record.paused {
+            let is_full = |max| record.counts.running >= u64::from(max);
+            let is_bound =
+                record.limits.concurrency_max.is_some_and(is_full) || record.pace.wake_at.is_some();
+            if record.counts.queued > 0 && !record.paused && !is_bound {
                 return Ok(true);
             }
         }
@@ -190,8 +204,14 @@ impl<S: Store> Engine<S> {
         }
     }
 
+    /// Sees to it that claims are served again at once, since there may be more for them.
+    pub(crate) fn look_again(&mut self, now: Timestamp) {
+        self.again = Some(now);
+    }
+
     /// Lets the next question for the time go to the store.
     pub(crate) fn ask_for_time_again(&mut self) {
+        self.again = None;
         self.timer = Timer::Unknown;
     }
 
@@ -207,6 +227,8 @@ impl<S: Store> Engine<S> {
     /// Forgets what another connection may have changed.
     pub(crate) fn forget_rows(&mut self) {
         self.queues.clear();
+        self.gates.forget();
+        self.batches.forget();
         self.seq_next = None;
         self.inbox_may_wait = true;
         self.timer = Timer::Unknown;
@@ -263,12 +285,13 @@ impl<S: Store> Engine<S> {
     }
 
     /// Remembers a lease just given.
-    pub(crate) fn remember_lease(&mut self, job: &JobRecord) {
+    pub(crate) fn remember_lease(&mut self, job: &JobRecord, bounds: Option<Arc<JobOptions>>) {
         if self.leases.len() >= LEASES_MAX {
             self.leases.clear();
         }
         let (queue, step) = (job.queue.clone(), job.step.clone());
-        self.leases.insert(job.seq, LeaseFacts { job: job.id.clone(), token: job.token, queue, step });
+        self.leases
+            .insert(job.seq, LeaseFacts { job: job.id.clone(), token: job.token, queue, step, bounds });
     }
 
     /// What is remembered of a lease, which is over.

@@ -9,6 +9,7 @@
 mod config;
 mod engine;
 pub mod inbox;
+mod limits;
 mod reader;
 pub mod record;
 mod runs;

@@ -3,13 +3,15 @@
 mod schedules;
 
 use taskport_abstraction::backend::{Cursor, JobFilter, Page, PageRequest, QueueStats, WorkerStatus};
+use taskport_abstraction::batch::BatchStatus;
 use taskport_abstraction::journal::JournalEntry;
 use taskport_abstraction::outbox::{OutboxEntry, OutboxStats};
 use taskport_abstraction::{
-    Error, JobId, JobOptions, JobState, JobStatus, Outcome, Result, Timestamp, codes,
+    BatchId, Error, JobId, JobOptions, JobState, JobStatus, Outcome, Result, Timestamp, codes,
 };
 
 use crate::inbox::OutgoingRecord;
+use crate::limits::batch_status;
 use crate::record::{JobRecord, QueueRecord, WorkerRecord};
 use crate::store::Read;
 use crate::stored;
@@ -133,6 +135,14 @@ impl<R: Read> Reader<R> {
             counts: queue.counts,
             oldest_queued_at,
         })
+    }
+
+    /// What is known of a batch.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn batch(&mut self, id: &BatchId) -> Result<Option<BatchStatus>> {
+        Ok(self.read.batch(id)?.map(batch_status))
     }
 
     /// Every worker that has not gone or been forgotten, by name.

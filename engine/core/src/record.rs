@@ -1,5 +1,7 @@
 //! What a store keeps: one record for each row, in the engine's terms.
 
+mod limits;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +10,10 @@ use taskport_abstraction::backend::{Counts, QueueLimits, QueueOrder, StepState, 
 use taskport_abstraction::job::{Progress, StepRef};
 use taskport_abstraction::options::Priority;
 use taskport_abstraction::{
-    JobId, JobState, LeaseToken, Payload, QueueName, RunId, ScheduleName, StepId, TaskName,
-    Timestamp,
+    JobId, JobState, LeaseToken, Payload, QueueName, RunId, ScheduleName, StepId, TaskName, Timestamp,
 };
+
+pub use self::limits::{BatchRecord, CallbackRecord, GateKind, GateName, GateRecord, Pace};
 
 /// A job.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,8 +33,10 @@ pub struct JobRecord {
     /// Its place in the line: the smallest goes first.
     pub position: i64,
     /// While scheduled or retrying: when it may start. While queued: since when it may. While running: when its lease
-    /// lapses. After its end: nothing.
+    /// lapses. While blocked: when it might have started. After its end: nothing.
     pub due_at: Option<Timestamp>,
+    /// The gate that holds it back, while it is blocked.
+    pub held_by: Option<i64>,
     /// When it is given up unless an attempt has started.
     pub expires_at: Option<Timestamp>,
     /// The attempts so far, the running one included.
@@ -64,6 +69,13 @@ pub struct JobRecord {
     pub step: Option<StepRef>,
 }
 
+impl JobRecord {
+    /// Whether it waits for those before it in the line of its ordering key.
+    pub fn is_in_line(&self) -> bool {
+        self.held_by.is_some_and(|gate| gate < 0)
+    }
+}
+
 /// The text a job's tags are searched in: each as a JSON string on a line of its own, so that
 /// [`tag_needle`] finds whole tags only.
 pub fn tags_text(tags: &[Arc<str>]) -> Option<Arc<str>> {
@@ -88,6 +100,8 @@ pub struct QueueRecord {
     pub order: QueueOrder,
     /// What bounds it besides its workers.
     pub limits: QueueLimits,
+    /// How far it has come.
+    pub pace: Pace,
     /// Whether it hands out no jobs.
     pub paused: bool,
     /// Why.
@@ -103,6 +117,7 @@ impl QueueRecord {
             name,
             order: QueueOrder::default(),
             limits: QueueLimits::default(),
+            pace: Pace::default(),
             paused: false,
             paused_reason: None,
             counts: Counts::default(),

@@ -40,6 +40,10 @@ pub enum Event<'a> {
     },
     /// Its time has come.
     Due,
+    /// A gate holds it back.
+    Hold,
+    /// The gate lets it go on.
+    Free,
     /// A worker takes it.
     Claim,
     /// The attempt succeeded.
@@ -83,6 +87,8 @@ pub enum Effect {
     Wait(Timestamp),
     /// It is ready from now on.
     Ready,
+    /// It waits for its gate.
+    Hold,
     /// Attempt and token grow by one.
     Lease,
     /// The result is kept.
@@ -129,6 +135,8 @@ pub fn transition(
             admit(not_before, now)
         }
         (Scheduled | Retrying, Event::Due) if has_come(job.due_at, now) => ready(),
+        (Scheduled | Queued, Event::Hold) => Next { state: Blocked, effect: Effect::Hold },
+        (Blocked, Event::Free) => admit(job.due_at, now),
         (Queued, Event::Claim) => Next { state: Running, effect: Effect::Lease },
         (Running, _) => leave_running(job, event, now, random)?,
         (state, Event::Cancel) if state.is_waiting() => {
@@ -212,4 +220,11 @@ pub fn position(order: QueueOrder, priority: Priority, seq: i64) -> i64 {
         QueueOrder::Fifo | QueueOrder::Fair => seq,
         QueueOrder::Lifo => -seq,
     }
+}
+
+/// The place in line by priority and age: each level of priority makes up for `ageing` of waiting.
+pub fn aged_position(submitted_at: Timestamp, priority: Priority, ageing: Duration) -> i64 {
+    let ageing = i64::try_from(ageing.as_micros()).unwrap_or(i64::MAX);
+    let levels = i64::from(Priority::MAX.level() - priority.level());
+    submitted_at.as_micros().saturating_add(levels.saturating_mul(ageing))
 }

@@ -16,12 +16,13 @@ use taskport_abstraction::{JobId, JobState, Payload, QueueName, Result, RunId, S
 
 pub use self::inbox::{ReadInbox, TakeInbox};
 pub use self::journal::{JournalEnd, KeepJournal, ReadJournal};
+pub use self::limits::{LimitRows, ReadBatches};
 pub use self::schedules::{ReadSchedules, WriteSchedules};
 pub use self::upkeep::{BatchOutline, JobOutline, Keeper, RunOutline, Slice, Upkeep};
 use crate::record::{JobRecord, KeyRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord};
 
 /// Reading. The writing side reads what it has written; a separate reader reads what is committed.
-pub trait Read: ReadSchedules + ReadInbox + ReadJournal {
+pub trait Read: ReadBatches + ReadSchedules + ReadInbox + ReadJournal {
     /// The job with this id.
     fn job(&mut self, id: &JobId) -> Result<Option<JobRecord>>;
 
@@ -209,4 +210,6 @@ pub struct Promoted {
     pub from: JobState,
     /// How many.
     pub count: u64,
+    /// Which, by `seq`.
+    pub seqs: Vec<i64>,
 }

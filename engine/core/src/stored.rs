@@ -3,8 +3,10 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::limits::is_bound;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -66,13 +68,19 @@ pub(crate) fn failure(bytes: &[u8]) -> Failure {
     decode(bytes, "failure").unwrap_or_else(|error| Failure::new(FailureKind::Undecodable, error.to_string()))
 }
 
-/// Remembers the options last written and read, since the jobs of one task mostly ask for the same.
+/// Remembers the options written and read lately, since the jobs of one task mostly ask for the same.
 #[derive(Debug, Default)]
 pub(crate) struct OptionsCodec {
     written: Option<(JobOptions, Bytes)>,
-    read: Option<(Bytes, Arc<JobOptions>)>,
+    last: Option<(Bytes, Arc<JobOptions>)>,
+    read: HashMap<Bytes, Arc<JobOptions>>,
     default: Arc<JobOptions>,
 }
+
+/// How many options are remembered: about as many as there are keys in use.
+const OPTIONS_MAX: usize = 1_024;
+/// Larger ones are not remembered.
+const OPTIONS_BYTES_MAX: usize = 4 << 10;
 
 impl OptionsCodec {
     /// The stored form, or `None` for the default options.
@@ -84,6 +92,9 @@ impl OptionsCodec {
             Some((known, bytes)) if known == options => Ok(Some(bytes.clone())),
             _ => {
                 let bytes = encode(options)?;
+                if is_bound(options) || options.fair.is_some() {
+                    self.remember(bytes.clone(), Arc::new(options.clone()));
+                }
                 self.written = Some((options.clone(), bytes.clone()));
                 Ok(Some(bytes))
             }
@@ -96,13 +107,30 @@ impl OptionsCodec {
     /// As [`decode`].
     pub(crate) fn decode(&mut self, bytes: Option<&Bytes>) -> Result<Arc<JobOptions>> {
         let Some(bytes) = bytes else { return Ok(self.default.clone()) };
-        match &self.read {
-            Some((known, options)) if known == bytes => Ok(options.clone()),
-            _ => {
-                let options: Arc<JobOptions> = Arc::new(decode(bytes, "options")?);
-                self.read = Some((bytes.clone(), options.clone()));
-                Ok(options)
-            }
+        if let Some((known, options)) = &self.last
+            && known == bytes
+        {
+            return Ok(options.clone());
         }
+        let options = match self.read.get(bytes) {
+            Some(options) => options.clone(),
+            None => {
+                let options: Arc<JobOptions> = Arc::new(decode(bytes, "options")?);
+                self.remember(bytes.clone(), options.clone());
+                options
+            }
+        };
+        self.last = Some((bytes.clone(), options.clone()));
+        Ok(options)
+    }
+
+    fn remember(&mut self, bytes: Bytes, options: Arc<JobOptions>) {
+        if bytes.len() > OPTIONS_BYTES_MAX {
+            return;
+        }
+        if self.read.len() >= OPTIONS_MAX {
+            self.read.clear();
+        }
+        self.read.insert(bytes, options);
     }
 }

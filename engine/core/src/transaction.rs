@@ -16,7 +16,9 @@ use std::mem;
 use std::sync::Arc;
 
 use taskport_abstraction::job::StepRef;
-use taskport_abstraction::{Error, JobId, JobState, Outcome, QueueName, Result, RunId, Timestamp, codes};
+use taskport_abstraction::{
+    BatchId, Error, JobId, JobState, Outcome, QueueName, Result, RunId, Timestamp, codes,
+};
 
 pub use self::enqueue::{Enqueued, NewJob};
 pub use self::lease::Claim;
@@ -37,7 +39,10 @@ pub struct Transaction<'a, S: Store> {
     pub(crate) now: Timestamp,
     pub(crate) changes: Committed,
     steps_ended: Vec<StepEnded>,
-    broken: Option<Error>,
+    pub(crate) batches_ended: Vec<BatchId>,
+    /// How many jobs gates have let go on.
+    pub(crate) freed: u64,
+    pub(crate) broken: Option<Error>,
     open: bool,
 }
 
@@ -91,7 +96,16 @@ pub struct StepEnded {
 
 impl<'a, S: Store> Transaction<'a, S> {
     pub(crate) fn new(engine: &'a mut Engine<S>, now: Timestamp) -> Self {
-        Self { engine, now, changes: Committed::default(), steps_ended: Vec::new(), broken: None, open: true }
+        Self {
+            engine,
+            now,
+            changes: Committed::default(),
+            steps_ended: Vec::new(),
+            batches_ended: Vec::new(),
+            freed: 0,
+            broken: None,
+            open: true,
+        }
     }
 
     /// The time of the transaction.
@@ -108,10 +122,19 @@ impl<'a, S: Store> Transaction<'a, S> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
+        self.flush_limits()?;
+        self.engine.sweep_gates(self.now)?;
         self.engine.flush_queues()?;
         self.engine.store.commit(self.changes.concerns_others())?;
         self.open = false;
         Ok(mem::take(&mut self.changes))
+    }
+
+    /// Writes the gates and batches that differ.
+    fn flush_limits(&mut self) -> Result<()> {
+        let now = self.now;
+        let flushed = self.engine.flush_gates(now).and_then(|()| self.engine.flush_batches());
+        self.keep_failure(flushed)
     }
 
     /// Runs one verb of the store. Its failure is the transaction's.
@@ -137,7 +160,7 @@ impl<'a, S: Store> Transaction<'a, S> {
         }
     }
 
-    fn keep_failure<T>(&mut self, answer: Result<T>) -> Result<T> {
+    pub(crate) fn keep_failure<T>(&mut self, answer: Result<T>) -> Result<T> {
         if let Err(error) = &answer {
             self.broken.get_or_insert_with(|| error.clone());
         }
@@ -162,12 +185,16 @@ impl<'a, S: Store> Transaction<'a, S> {
         let entry = self.queue(queue)?;
         entry.dirty = true;
         entry.exists = true;
+        let frees_slot = from == Some(JobState::Running) && entry.record.limits.concurrency_max.is_some();
         let counts = &mut entry.record.counts;
         match from {
             Some(from) => take_out(account(counts, from), jobs),
             None => counts.submitted += jobs,
         }
         *account(counts, to) += jobs;
+        if frees_slot && counts.queued > 0 {
+            self.changes.made_ready = true;
+        }
         Ok(())
     }
 
@@ -195,7 +222,11 @@ impl<'a, S: Store> Transaction<'a, S> {
             let answer = runs::on_steps_ended(self, ended);
             self.keep_failure(answer)?;
         }
-        Ok(())
+        if self.batches_ended.is_empty() {
+            return Ok(());
+        }
+        let ended = self.end_batches();
+        self.keep_failure(ended)
     }
 
     fn find(&mut self, id: &JobId, operation: &'static str) -> Result<crate::record::JobRecord> {

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
 use taskport_abstraction::backend::{
-    Cancellation, Delivery, Extended, Extension, JobFilter, Lease, Page, PageRequest, QueueOrder, QueueStats,
-    RunFilter, RunRequest, RunStatus, Settlement, Verdict, WorkerLoad, WorkerStatus,
+    Cancellation, Delivery, Extended, Extension, JobFilter, Lease, Page, PageRequest, QueueLimits,
+    QueueOrder, QueueStats, RunFilter, RunRequest, RunStatus, Settlement, Verdict, WorkerLoad, WorkerStatus,
 };
+use taskport_abstraction::batch::{BatchRequest, BatchStatus};
 use taskport_abstraction::{
-    Clock, Error, Failure, JobId, JobStatus, Outcome, Payload, QueueName, Result, RunId, StepId, Timestamp,
-    codes,
+    BatchId, Clock, Error, Failure, JobId, JobStatus, Outcome, Payload, QueueName, Result, RunId, StepId,
+    Timestamp, codes,
 };
 use taskport_engine::{Engine, EngineConfig, Enqueued, NewJob, NewWorker, Store};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -220,6 +221,32 @@ impl EngineHandle {
     /// Those of the store.
     pub async fn set_order(&self, queue: QueueName, order: QueueOrder) -> Result<()> {
         self.write("set order", move |write| write.set_order(&queue, order)).await
+    }
+
+    /// Sets what bounds a queue besides its workers, for those that wait too.
+    ///
+    /// # Errors
+    /// `InvalidInput` (E-004) for limits under which no job would ever start; those of the store.
+    pub async fn set_limits(&self, queue: QueueName, limits: QueueLimits) -> Result<()> {
+        self.write("set limits", move |write| write.set_limits(&queue, limits)).await
+    }
+
+    /// Submits a batch: all of it, or nothing. A repeated submit of one id is the same batch.
+    ///
+    /// # Errors
+    /// What a submit of one of its jobs or callbacks would answer.
+    pub async fn submit_batch(&self, request: BatchRequest) -> Result<BatchId> {
+        let bytes = request.jobs.iter().map(|job| job.call.arguments.len()).sum();
+        let weight = weigh(request.jobs.len(), bytes);
+        self.call("submit batch", weight, move |write| write.submit_batch(request)).await?
+    }
+
+    /// What is known of a batch.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn batch(&self, id: BatchId) -> Result<Option<BatchStatus>> {
+        self.ask("get batch", weigh(1, 0), move |look| look.batch(&id)).await
     }
 
     /// Puts a worker on the list.

@@ -11,8 +11,8 @@ mod journal;
 mod letter;
 mod looker;
 mod mailbox;
-mod schedules;
 mod outbox;
+mod schedules;
 mod shared;
 mod upkeep;
 mod upstream;
@@ -23,6 +23,6 @@ mod writer;
 
 pub use handle::EngineHandle;
 pub use letter::ClaimRequest;
-pub use taskport_engine::inbox::InboxRecord;
 pub use taskport_engine::schedule;
+pub use taskport_engine::inbox::InboxRecord;
 pub use taskport_engine::{EngineConfig, Enqueued, NewJob, NewWorker, Store};

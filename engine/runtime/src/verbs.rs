@@ -4,18 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskport_abstraction::backend::{
-    Cancellation, Delivery, Extended, Extension, JobFilter, Page, PageRequest, QueueOrder, QueueStats,
-    RunFilter, RunRequest, RunStatus, Settlement, WorkerLoad, WorkerStatus,
+    Cancellation, Delivery, Extended, Extension, JobFilter, Page, PageRequest, QueueLimits, QueueOrder,
+    QueueStats, RunFilter, RunRequest, RunStatus, Settlement, WorkerLoad, WorkerStatus,
 };
+use taskport_abstraction::batch::{BatchRequest, BatchStatus};
 use taskport_abstraction::job::StepRef;
 use taskport_abstraction::journal::JournalEntry;
 use taskport_abstraction::maintenance::Retention;
 use taskport_abstraction::outbox::{Handover, OutboxEntry, OutboxStats, Outgoing};
 use taskport_abstraction::schedule::{Put, ScheduleDefinition, ScheduleStatus};
-use taskport_abstraction::journal::JournalEntry;
-use taskport_abstraction::outbox::{Handover, OutboxEntry, OutboxStats, Outgoing};
 use taskport_abstraction::{
-    JobId, JobStatus, Payload, QueueName, Result, RunId, ScheduleName, StepId, Timestamp,
+    BatchId, JobId, JobStatus, Payload, QueueName, Result, RunId, ScheduleName, StepId, Timestamp,
 };
 use taskport_engine::{Claim, Enqueued, NewJob, NewWorker, Read, Reader, Store, Sweep, Transaction};
 
@@ -53,6 +52,8 @@ verbs! {
     pause(queue: &QueueName, reason: Option<&str>) -> Result<()>;
     resume(queue: &QueueName) -> Result<()>;
     set_order(queue: &QueueName, order: QueueOrder) -> Result<()>;
+    set_limits(queue: &QueueName, limits: QueueLimits) -> Result<()>;
+    submit_batch(request: BatchRequest) -> Result<BatchId>;
     register_worker(worker: NewWorker) -> Result<()>;
     heartbeat(name: &str, load: WorkerLoad) -> Result<bool>;
     remove_worker(name: &str) -> Result<()>;
@@ -79,6 +80,7 @@ verbs! {
     get(ids: &[JobId]) -> Result<Vec<Option<JobStatus>>>;
     jobs(filter: &JobFilter, page: &PageRequest) -> Result<Page<JobStatus>>;
     queues() -> Result<Vec<QueueStats>>;
+    batch(id: &BatchId) -> Result<Option<BatchStatus>>;
     workers(now: Timestamp) -> Result<Vec<WorkerStatus>>;
     run(id: &RunId) -> Result<Option<RunStatus>>;
     runs(filter: &RunFilter, page: &PageRequest) -> Result<Page<RunStatus>>;

@@ -1,10 +1,13 @@
 //! The verbs in which nothing but the fault of the turn goes wrong.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use taskport_abstraction::journal::JournalEntry;
-use taskport_abstraction::{JobId, Result, ScheduleName, Timestamp};
+use taskport_abstraction::{BatchId, JobId, QueueName, Result, RunId, ScheduleName, Timestamp};
 use taskport_engine::Store;
 use taskport_engine::inbox::{InboxRecord, OutgoingRecord};
-use taskport_engine::record::ScheduleRecord;
+use taskport_engine::record::{BatchRecord, GateName, GateRecord, JobRecord, ScheduleRecord};
 use taskport_engine::store::{
     BatchOutline, Grant, JobOutline, JournalEnd, KeepJournal, Keeper, LimitRows, ReadBatches, ReadInbox, ReadJournal, ReadSchedules, RunOutline, Slice, TakeInbox, Upkeep, WriteSchedules,
 };

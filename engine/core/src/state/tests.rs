@@ -8,9 +8,9 @@ use super::*;
 const NOW: Timestamp = Timestamp::from_micros(1_000_000_000);
 const PAST: Timestamp = Timestamp::from_micros(999_000_000);
 const FUTURE: Timestamp = Timestamp::from_micros(1_001_000_000);
-const EVENTS: [&str; 12] = [
-    "replace", "due", "claim", "ack", "retry", "reject", "yield", "release", "lapse", "cancel", "expire",
-    "requeue",
+const EVENTS: [&str; 14] = [
+    "replace", "due", "hold", "free", "claim", "ack", "retry", "reject", "yield", "release", "lapse",
+    "cancel", "expire", "requeue",
 ];
 
 struct Row {
@@ -44,6 +44,7 @@ fn effect_name(effect: &Effect) -> &'static str {
     match effect {
         Effect::Wait(_) => "wait",
         Effect::Ready => "ready",
+        Effect::Hold => "hold",
         Effect::Lease => "lease",
         Effect::Succeed => "succeed",
         Effect::Backoff(..) => "backoff",
@@ -70,6 +71,8 @@ fn event<'a>(name: &str, moment: Timestamp, failure: &'a Failure) -> Event<'a> {
     match name {
         "replace" => Event::Replace { not_before: Some(moment) },
         "due" => Event::Due,
+        "hold" => Event::Hold,
+        "free" => Event::Free,
         "claim" => Event::Claim,
         "ack" => Event::Ack,
         "retry" => Event::Retry { failure, after: None },
@@ -200,6 +203,19 @@ fn positions_follow_the_order_of_the_queue() {
     assert!(place(QueueOrder::Lifo, 0, 2) < place(QueueOrder::Lifo, 9, 1));
 }
 
+// proves R-439
+#[test]
+fn a_level_of_priority_makes_up_for_so_much_waiting() {
+    let place = |submitted_at, level| {
+        aged_position(submitted_at, Priority::new(level).unwrap(), Duration::from_secs(1))
+    };
+    assert!(place(NOW, 5) < place(NOW, 4));
+    assert!(place(PAST, 4) < place(FUTURE, 5));
+    assert!(place(FUTURE, 7) < place(PAST, 4));
+    let forever = aged_position(NOW, Priority::new(0).unwrap(), Duration::MAX);
+    assert_eq!(forever, i64::MAX);
+}
+
 fn any_state() -> impl Strategy<Value = JobState> {
     proptest::sample::select(JobState::ALL.to_vec())
 }
@@ -226,6 +242,7 @@ proptest! {
             Effect::Rescue(_) => prop_assert!(attempt < attempts_max),
             Effect::End(_) | Effect::Succeed => prop_assert!(next.state.is_terminal()),
             Effect::Ready | Effect::HandBack | Effect::Renew => prop_assert_eq!(next.state, JobState::Queued),
+            Effect::Hold => prop_assert_eq!(next.state, JobState::Blocked),
             Effect::Lease | Effect::AskToStop => prop_assert_eq!(next.state, JobState::Running),
         }
     }

@@ -3,6 +3,7 @@
 use taskport_abstraction::{JobState, Outcome, Result};
 
 use super::Transaction;
+use crate::limits::Standing;
 use crate::record::JobRecord;
 use crate::state::{self, Effect, Event, JobFacts, Next};
 use crate::store::Store;
@@ -29,11 +30,18 @@ impl<S: Store> Transaction<'_, S> {
     /// Takes a job through an event and writes it. Answers its new state, or `None` where the table refuses.
     pub(crate) fn advance(&mut self, mut job: JobRecord, event: Event<'_>) -> Result<Option<JobState>> {
         let Some(next) = self.next(&job, event) else { return Ok(None) };
-        let from = job.state;
+        let (from, standing, bounds) = (job.state, Standing::of(&job), self.bounds(&job));
+        let renews = next.effect == Effect::Renew;
         let outcome = self.apply(&mut job, next)?;
+        if renews && let Some(options) = &bounds {
+            self.arrive(&mut job, options)?;
+        }
         self.store(|store| store.put_job(&job))?;
         if job.state != from {
             self.count(&job.queue, Some(from), job.state)?;
+        }
+        if let Some(options) = &bounds {
+            self.shift(options, standing, Standing::of(&job))?;
         }
         let state = job.state;
         if let Some(outcome) = outcome {
@@ -47,6 +55,8 @@ impl<S: Store> Transaction<'_, S> {
     /// Changes the record as the table says, and answers the outcome of one that ends.
     pub(crate) fn apply(&mut self, job: &mut JobRecord, next: Next) -> Result<Option<Outcome>> {
         job.state = next.state;
+        job.held_by = None;
+        let is_new = matches!(next.effect, Effect::Ready | Effect::Renew);
         let mut outcome = None;
         match next.effect {
             Effect::Wait(moment) => job.due_at = Some(moment),
@@ -81,12 +91,13 @@ impl<S: Store> Transaction<'_, S> {
                 job.expires_at = None;
                 job.failure = None;
             }
-            Effect::Lease | Effect::Succeed => unreachable!("the store's bulk verbs make these moves"),
+            Effect::Lease | Effect::Succeed | Effect::Hold => {
+                unreachable!("the store's bulk verbs make these moves")
+            }
         }
         if job.state.is_waiting() {
             // The queue's order may have changed while the job was not in line.
-            let order = self.queue(&job.queue)?.record.order;
-            job.position = state::position(order, job.priority, job.seq);
+            job.position = if is_new { self.place(job)? } else { self.place_again(job)? };
             if let Some(moment) = job.due_at {
                 self.engine.wake_at(moment);
             }

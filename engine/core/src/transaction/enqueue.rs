@@ -1,6 +1,6 @@
 //! Taking jobs.
 
-use taskport_abstraction::backend::Submission;
+use taskport_abstraction::backend::{QueueOrder, Submission};
 use taskport_abstraction::job::StepRef;
 use taskport_abstraction::options::{Idempotency, OnConflict, Priority, Unique};
 use taskport_abstraction::{
@@ -8,7 +8,8 @@ use taskport_abstraction::{
 };
 
 use super::Transaction;
-use crate::record::{JobRecord, KeyRecord, tags_text};
+use crate::limits::{Standing, is_gated};
+use crate::record::{GateKind, GateName, JobRecord, KeyRecord, tags_text};
 use crate::state::{self, Effect, Event};
 use crate::store::Store;
 
@@ -62,8 +63,23 @@ impl<S: Store> Transaction<'_, S> {
 
     /// Takes a job that was submitted at `submitted_at`, which may be a while ago.
     pub(super) fn enqueue_at(&mut self, job: NewJob, submitted_at: Timestamp) -> Result<Enqueued> {
+        let stored = self.check(&job)?;
+        let (record, idempotency) = self.record(job, stored, submitted_at)?;
+        match idempotency {
+            None => self.insert(&record),
+            Some(idempotency) => self.insert_keyed(record, &idempotency),
+        }
+    }
+
+    /// Checks what no job may ask, and answers the stored form of the options.
+    pub(crate) fn check(&mut self, job: &NewJob) -> Result<Option<bytes::Bytes>> {
         job.options.validate()?;
-        refuse_unsupported(&job.options)?;
+        if let Some(batch) = &job.options.batch
+            && let Err(error) = self.check_batch(batch)
+            && self.store(|store| store.job(&job.id))?.is_none()
+        {
+            return Err(error);
+        }
         let (given, max) = (job.call.arguments.len(), self.engine.config.payload_bytes_max);
         if given > max {
             return Err(too_large("arguments", given, max));
@@ -74,10 +90,19 @@ impl<S: Store> Transaction<'_, S> {
         if given > max {
             return Err(too_large("options", given, max));
         }
-        let (record, idempotency) = self.record(job, stored, submitted_at)?;
-        match idempotency {
-            None => self.insert(&record),
-            Some(idempotency) => self.insert_keyed(record, &idempotency),
+        Ok(stored)
+    }
+
+    /// Fails where a key that is kept stands for another call.
+    pub(crate) fn check_key(&mut self, job: &NewJob, idempotency: &Idempotency) -> Result<()> {
+        if idempotency.on_conflict != OnConflict::Keep || self.store(|store| store.job(&job.id))?.is_some() {
+            return Ok(());
+        }
+        match self.key_holder(&idempotency.key)? {
+            Some(holder) if holder.task != job.call.task || holder.arguments != job.call.arguments => {
+                Err(another_call(&idempotency.key, &holder.id))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -93,17 +118,17 @@ impl<S: Store> Transaction<'_, S> {
         let next = state::admit(options.start.map(|start| start.resolve(now)), now);
         let queue = options.queue.unwrap_or_else(QueueName::default_queue);
         let priority = options.priority.unwrap_or(Priority::DEFAULT);
-        let order = self.queue(&queue)?.record.order;
         let seq = self.seq()?;
-        let record = JobRecord {
+        let mut record = JobRecord {
             seq,
             id: job.id,
             task: job.call.task,
             queue,
             state: next.state,
             priority,
-            position: state::position(order, priority, seq),
+            position: 0,
             due_at: Some(if let Effect::Wait(moment) = next.effect { moment } else { now }),
+            held_by: None,
             expires_at: options.expiry.map(|expiry| expiry.resolve(now)),
             attempt: 0,
             token: LeaseToken(0),
@@ -120,10 +145,11 @@ impl<S: Store> Transaction<'_, S> {
             progress: None,
             step: job.step,
         };
+        record.position = self.place_again(&record)?;
         Ok((record, options.idempotency))
     }
 
-    fn seq(&mut self) -> Result<i64> {
+    pub(crate) fn seq(&mut self) -> Result<i64> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
         }
@@ -132,16 +158,53 @@ impl<S: Store> Transaction<'_, S> {
     }
 
     pub(super) fn insert(&mut self, job: &JobRecord) -> Result<Enqueued> {
+        let bounds = self.bounds(job);
+        if bounds.is_some() || self.queue(&job.queue)?.record.order == QueueOrder::Fair {
+            return self.insert_bound(job.clone(), bounds.as_deref());
+        }
+        let inserted = self.insert_free(job)?;
+        Ok(Enqueued { id: job.id.clone(), existing: !inserted })
+    }
+
+    fn insert_free(&mut self, job: &JobRecord) -> Result<bool> {
         let inserted = self.store(|store| store.insert_job(job))?;
         if inserted {
             self.engine.seq_used(job.seq);
             self.count(&job.queue, None, job.state)?;
             self.watch_times(job);
         }
-        Ok(Enqueued { id: job.id.clone(), existing: !inserted })
+        Ok(inserted)
     }
 
-    fn watch_times(&mut self, job: &JobRecord) {
+    /// Inserts a job that has to pass gates or to be given a share.
+    fn insert_bound(&mut self, mut job: JobRecord, bounds: Option<&JobOptions>) -> Result<Enqueued> {
+        if let Some(options) = bounds {
+            self.arrive(&mut job, options)?;
+        }
+        if !job.is_in_line() {
+            job.position = self.place(&job)?;
+        }
+        let inserted = self.insert_free(&job)?;
+        match bounds {
+            _ if !inserted => self.give_share_back(&job)?,
+            Some(options) => {
+                self.learn(options)?;
+                self.enter(&job, options)?;
+            }
+            None => {}
+        }
+        Ok(Enqueued { id: job.id, existing: !inserted })
+    }
+
+    /// Lets a job's gates know of it, and its queue that claims have to look at gates.
+    fn enter(&mut self, job: &JobRecord, options: &JobOptions) -> Result<()> {
+        if is_gated(options) {
+            self.queue(&job.queue)?.record.pace.gated = true;
+        }
+        self.shift(options, Standing::NONE, Standing::of(job))
+    }
+
+    pub(crate) fn watch_times(&mut self, job: &JobRecord) {
         if job.state == JobState::Scheduled
             && let Some(moment) = job.due_at
         {
@@ -205,15 +268,31 @@ impl<S: Store> Transaction<'_, S> {
         newer: JobRecord,
         idempotency: &Idempotency,
     ) -> Result<Enqueued> {
-        let order = self.queue(&newer.queue)?.record.order;
-        let job = JobRecord {
+        let (from, was) = (Standing::of(&holder), self.bounds(&holder));
+        let mut job = JobRecord {
             seq: holder.seq,
             id: holder.id,
-            position: state::position(order, newer.priority, holder.seq),
             token: holder.token,
             submitted_at: holder.submitted_at,
             ..newer
         };
+        let will_be = self.bounds(&job);
+        // A job that stays in its line keeps its place there.
+        let line = was.as_ref().and_then(|options| options.ordering_key.clone());
+        let stays =
+            line.is_some() && line == will_be.as_ref().and_then(|options| options.ordering_key.clone());
+        if stays && from.is_in_line() {
+            (job.state, job.held_by, job.position) = (holder.state, holder.held_by, holder.position);
+        } else {
+            if let Some(options) = &will_be
+                && !stays
+            {
+                self.arrive(&mut job, options)?;
+            }
+            if !job.is_in_line() {
+                job.position = self.place(&job)?;
+            }
+        }
         self.store(|store| store.put_job(&job))?;
         if job.queue == holder.queue {
             self.count(&job.queue, Some(holder.state), job.state)?;
@@ -223,25 +302,35 @@ impl<S: Store> Transaction<'_, S> {
         }
         self.watch_times(&job);
         self.give_key(idempotency, &job.id)?;
+        if let Some(options) = &will_be {
+            self.learn(options)?;
+        }
+        match (was, will_be) {
+            (Some(was), Some(will_be)) if stays => {
+                let to = Standing::of(&job);
+                let [was, will_be] = [was, will_be]
+                    .map(|options| JobOptions { ordering_key: None, ..JobOptions::clone(&options) });
+                self.enter(&job, &will_be)?;
+                self.shift(&was, from, Standing::NONE)?;
+                if let Some(key) = &line {
+                    self.shift_line(&GateName::new(GateKind::Line, key), from, to)?;
+                }
+            }
+            (was, will_be) => {
+                if let Some(options) = will_be {
+                    self.enter(&job, &options)?;
+                }
+                if let Some(options) = was {
+                    self.shift(&options, from, Standing::NONE)?;
+                }
+            }
+        }
         Ok(Enqueued { id: job.id, existing: true })
     }
 }
 
 fn start_of(job: &JobRecord) -> Option<Timestamp> {
     (job.state == JobState::Scheduled).then_some(job.due_at).flatten()
-}
-
-fn refuse_unsupported(options: &JobOptions) -> Result<()> {
-    let option = match options {
-        JobOptions { fair: Some(_), .. } => "a fair share",
-        JobOptions { batch: Some(_), .. } => "a batch",
-        JobOptions { ordering_key: Some(_), .. } => "an ordering key",
-        JobOptions { concurrency: Some(_), .. } => "a concurrency limit",
-        JobOptions { rate_limit: Some(_), .. } => "a rate limit",
-        _ => return Ok(()),
-    };
-    Err(Error::new(&codes::UNSUPPORTED, "submit", format!("the engine does not know {option} yet"))
-        .hint("bound a queue by the number of its workers' slots"))
 }
 
 fn too_large(what: &str, given: usize, max: usize) -> Error {

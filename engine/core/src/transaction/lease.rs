@@ -9,6 +9,7 @@ use taskport_abstraction::{
 };
 
 use super::Transaction;
+use crate::limits::{Standing, is_bound};
 use crate::record::JobRecord;
 use crate::state::Event;
 use crate::store::{Grant, Store};
@@ -47,13 +48,21 @@ impl<S: Store> Transaction<'_, S> {
             if room == 0 || ready == 0 || entry.record.paused {
                 continue;
             }
+            let gated = entry.record.pace.gated;
+            let max = self.queue_room(queue, room.min(ready))?;
+            if max == 0 {
+                continue;
+            }
             let until = self.now + claim.lease_for;
-            let grant = Grant { queue, max: room.min(ready), worker: claim.worker, now: self.now, until };
-            let jobs = self.store(|store| store.claim(&grant))?;
+            let grant = Grant { queue, max, worker: claim.worker, now: self.now, until };
+            let jobs =
+                if gated { self.claim_gated(&grant)? } else { self.store(|store| store.claim(&grant))? };
             if jobs.is_empty() {
                 continue;
             }
             self.count_many(queue, Some(JobState::Queued), JobState::Running, jobs.len() as u64)?;
+            self.pass_time(queue, &jobs)?;
+            self.take_queue_tokens(queue, jobs.len())?;
             self.engine.wake_at(until);
             deliveries.reserve(jobs.len());
             for job in jobs {
@@ -67,7 +76,8 @@ impl<S: Store> Transaction<'_, S> {
     fn deliver(&mut self, job: JobRecord) -> Result<Option<Delivery>> {
         match self.engine.options.decode(job.options.as_ref()) {
             Ok(options) => {
-                self.engine.remember_lease(&job);
+                let bounds = is_bound(&options).then(|| options.clone());
+                self.engine.remember_lease(&job, bounds);
                 Ok(Some(delivery(job, options)))
             }
             Err(error) => {
@@ -116,14 +126,19 @@ impl<S: Store> Transaction<'_, S> {
         if !self.store(|store| store.succeed(lease, result, now))? {
             return Err(lease_lost(lease, "settle"));
         }
-        let (queue, step) = match self.engine.take_lease(lease) {
-            Some(facts) => (facts.queue, facts.step),
+        let (queue, step, bounds) = match self.engine.take_lease(lease) {
+            Some(facts) => (facts.queue, facts.step, facts.bounds),
             None => {
                 let job = self.find(&lease.job, "settle")?;
-                (job.queue, job.step)
+                let bounds = self.bounds(&job);
+                (job.queue, job.step, bounds)
             }
         };
         self.count(&queue, Some(JobState::Running), JobState::Succeeded)?;
+        if let Some(options) = bounds {
+            let (from, to) = (Standing::free(JobState::Running), Standing::free(JobState::Succeeded));
+            self.shift(&options, from, to)?;
+        }
         self.ended(lease.job.clone(), JobState::Succeeded, Outcome::Success(result.clone()), step);
         Ok(())
     }

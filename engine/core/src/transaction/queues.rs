@@ -1,6 +1,8 @@
 //! What somebody may ask of a whole queue: pause, resume, order, purge.
 
-use taskport_abstraction::backend::QueueOrder;
+use std::time::Duration;
+
+use taskport_abstraction::backend::{QueueLimits, QueueOrder};
 use taskport_abstraction::{Error, JobState, QueueName, Result, codes};
 
 use super::Transaction;
@@ -11,6 +13,8 @@ use crate::store::Store;
 const PURGE_PAGE_LEN: usize = 1_000;
 /// The largest number of bytes of the reason of a pause.
 const REASON_BYTES_MAX: usize = 1_024;
+/// The longest wait that makes up for a level of priority.
+const AGEING_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 impl<S: Store> Transaction<'_, S> {
     /// Stops handing out a queue's jobs. What runs goes on. A queue that never held a job may be paused ahead.
@@ -60,7 +64,24 @@ impl<S: Store> Transaction<'_, S> {
             return Ok(());
         }
         entry.record.order = order;
-        self.store(|store| store.reposition(queue, order))
+        self.reposition(queue)
+    }
+
+    /// Sets what bounds a queue besides its workers, for those that wait too. With another `ageing`, the time it takes
+    /// grows with the number of waiting jobs.
+    ///
+    /// # Errors
+    /// `InvalidInput` (E-004) for limits under which no job would ever start; those of the store.
+    pub fn set_limits(&mut self, queue: &QueueName, limits: QueueLimits) -> Result<()> {
+        check_limits(&limits)?;
+        let entry = self.queue(queue)?;
+        (entry.exists, entry.dirty) = (true, true);
+        let ages_otherwise = entry.record.limits.ageing != limits.ageing;
+        entry.record.limits = limits;
+        entry.record.pace.wake_at = None;
+        let order = entry.record.order;
+        self.changes.made_ready = true;
+        if ages_otherwise && order == QueueOrder::Priority { self.reposition(queue) } else { Ok(()) }
     }
 
     /// Deletes a queue's waiting jobs and returns how many; each counts as cancelled. Jobs of runs are cancelled and
@@ -79,6 +100,7 @@ impl<S: Store> Transaction<'_, S> {
                 break;
             }
             for job in jobs {
+                let Some(job) = self.renewed(job)? else { continue };
                 let kept = job.clone();
                 let state = self.advance(job, Event::Cancel)?;
                 debug_assert_eq!(state, Some(JobState::Cancelled), "whatever waits can be cancelled");
@@ -91,6 +113,22 @@ impl<S: Store> Transaction<'_, S> {
         self.run_hooks()?;
         Ok(purged)
     }
+}
+
+fn check_limits(limits: &QueueLimits) -> Result<()> {
+    let bad = |message: &'static str| Err(Error::new(&codes::BAD_OPTION, "set limits", message));
+    if limits.concurrency_max == Some(0) {
+        return bad("a concurrency limit of 0 would never let a job run")
+            .map_err(|error| error.hint("pause the queue instead"));
+    }
+    if limits.rate.is_some_and(|rate| rate.count == 0 || rate.period.is_zero()) {
+        return bad("a rate of 0 would never let a job run")
+            .map_err(|error| error.hint("pause the queue instead"));
+    }
+    if limits.ageing.is_some_and(|ageing| ageing > AGEING_MAX) {
+        return bad("an ageing of more than a year is no ageing");
+    }
+    Ok(())
 }
 
 fn no_queue(operation: &'static str, queue: &QueueName) -> Error {

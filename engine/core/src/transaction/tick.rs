@@ -1,5 +1,6 @@
 //! What time calls for.
 
+use taskport_abstraction::backend::QueueOrder;
 use taskport_abstraction::{JobState, Result};
 
 use super::Transaction;
@@ -17,6 +18,10 @@ impl<S: Store> Transaction<'_, S> {
     /// # Errors
     /// Those of the store.
     pub fn tick(&mut self) -> Result<bool> {
+        // What this transaction has put off is looked for among the rows.
+        self.flush_limits()?;
+        let flushed = self.engine.flush_queues();
+        self.keep_failure(flushed)?;
         let due = self.engine.next_due();
         if self.keep_failure(due)?.is_none_or(|moment| moment > self.now) {
             return Ok(false);
@@ -27,6 +32,7 @@ impl<S: Store> Transaction<'_, S> {
         more |= self.fire_schedules(max)?;
         more |= self.promote(max)?;
         more |= self.rescue(max)?;
+        more |= self.open_gates(max)?;
         let ended = runs::tick(self, max);
         more |= self.keep_failure(ended)?;
         self.store(|store| store.forget_workers(now))?;
@@ -42,6 +48,7 @@ impl<S: Store> Transaction<'_, S> {
         let jobs = self.store(|store| store.expired(now, max))?;
         let more = jobs.len() == max;
         for job in jobs {
+            let Some(job) = self.renewed(job)? else { continue };
             let state = self.advance(job, Event::Expire)?;
             debug_assert_eq!(state, Some(JobState::Expired), "the store finds only what has not started");
         }
@@ -56,8 +63,22 @@ impl<S: Store> Transaction<'_, S> {
         for some in &promoted {
             self.count_many(&some.queue, Some(some.from), JobState::Queued, some.count)?;
             total += some.count;
+            if self.queue(&some.queue)?.record.order == QueueOrder::Fair {
+                self.share_promoted(&some.seqs)?;
+            }
         }
         Ok(total == max as u64)
+    }
+
+    /// Lets the keys of jobs in a fair order pay for their starts now that they may start.
+    fn share_promoted(&mut self, seqs: &[i64]) -> Result<()> {
+        for seq in seqs {
+            if let Some(mut job) = self.store(|store| store.job_at(*seq))? {
+                job.position = self.place(&job)?;
+                self.store(|store| store.move_job(&job))?;
+            }
+        }
+        Ok(())
     }
 
     fn rescue(&mut self, max: usize) -> Result<bool> {
@@ -65,6 +86,7 @@ impl<S: Store> Transaction<'_, S> {
         let jobs = self.store(|store| store.lapsed(now, max))?;
         let more = jobs.len() == max;
         for job in jobs {
+            let Some(job) = self.renewed(job)? else { continue };
             self.advance(job, Event::Lapse)?;
         }
         Ok(more)

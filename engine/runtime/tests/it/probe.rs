@@ -1,16 +1,18 @@
 //! A store that does what the store inside it does, and lets a test count, hold up and break its transactions.
 
 use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use taskport_abstraction::backend::{JobFilter, Lease, QueueOrder, RunFilter};
 use taskport_abstraction::job::Progress;
 use taskport_abstraction::journal::JournalEntry;
 use taskport_abstraction::{
-    Error, JobId, Payload, QueueName, Result, RunId, ScheduleName, StepId, Timestamp, codes,
+    BatchId, Error, JobId, Payload, QueueName, Result, RunId, ScheduleName, StepId, Timestamp, codes,
 };
 use taskport_engine::inbox::{InboxRecord, OutgoingRecord};
 use taskport_engine::record::{
-    JobRecord, KeyRecord, QueueRecord, RunRecord, ScheduleRecord, StepJob, StepRecord, WorkerRecord,
+    BatchRecord, GateName, GateRecord, JobRecord, KeyRecord, QueueRecord, RunRecord, ScheduleRecord, StepJob,
+    StepRecord, WorkerRecord,
 };
 use taskport_engine::store::{
     BatchOutline, Grant, JobOutline, JournalEnd, KeepJournal, Keeper, LimitRows, Promoted, ReadBatches, ReadInbox, ReadJournal, ReadSchedules,
@@ -156,6 +158,33 @@ impl<S: Store> Read for Probe<S> {
         steps(run: &RunId, since: i64) -> Result<Vec<StepRecord>>;
         step_jobs(run: &RunId, step: &StepId, from: u32, max: usize) -> Result<Vec<StepJob>>;
         live_jobs_of_run(run: &RunId, max: usize) -> Result<Vec<JobRecord>>;
+    }
+}
+
+impl<S: Store> ReadBatches for Probe<S> {
+    forward! {
+        batch(id: &BatchId) -> Result<Option<BatchRecord>>;
+    }
+}
+
+impl<S: Store> LimitRows for Probe<S> {
+    forward! {
+        gate(name: &GateName) -> Result<Option<GateRecord>>;
+        gates(after: i64, max: usize) -> Result<Vec<GateRecord>>;
+        due_gates(now: Timestamp, max: usize) -> Result<Vec<GateRecord>>;
+        gate_id_max() -> Result<i64>;
+        put_gate(gate: &GateRecord) -> Result<()>;
+        delete_gate(id: i64) -> Result<()>;
+        held(gate: i64, max: usize) -> Result<Vec<JobRecord>>;
+        ready(queue: &QueueName, now: Timestamp, max: usize) -> Result<Vec<JobRecord>>;
+        lease(jobs: &mut [JobRecord], grant: &Grant<'_>) -> Result<()>;
+        move_job(job: &JobRecord) -> Result<()>;
+        job_at(seq: i64) -> Result<Option<JobRecord>>;
+        waiting_after(queue: &QueueName, after: i64, max: usize) -> Result<Vec<JobRecord>>;
+        reposition_by_age(queue: &QueueName, ageing: Duration) -> Result<()>;
+        due_queues(now: Timestamp, max: usize) -> Result<Vec<QueueName>>;
+        insert_batch(batch: &BatchRecord) -> Result<()>;
+        put_batch(batch: &BatchRecord) -> Result<()>;
     }
 }
 

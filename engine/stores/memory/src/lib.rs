@@ -5,6 +5,7 @@
 
 mod inbox_rows;
 mod journal_rows;
+mod limit_rows;
 mod schedule_rows;
 mod store;
 mod tables;

@@ -14,6 +14,7 @@ use taskport_engine::record::{
 use taskport_engine::store::{Grant, Promoted, Watch};
 use taskport_engine::{Read, Store, state};
 
+use crate::limit_rows::{self, has_place};
 use crate::tables::Tables;
 
 /// The writing side.
@@ -116,7 +117,7 @@ impl Store for MemoryStore {
             let run = run.filter_map(|run| run.due_at).min();
             let worker = tables.workers.values().map(|worker| worker.forget_at).min();
             let schedule = tables.schedules.values().filter_map(|schedule| schedule.next_at).min();
-            [job, expiry, run, worker, schedule].into_iter().flatten().min()
+            [job, expiry, run, worker, schedule, limit_rows::next_due(tables)].into_iter().flatten().min()
         }))
     }
 
@@ -214,8 +215,16 @@ impl Store for MemoryStore {
             let mut promoted: Vec<Promoted> = Vec::new();
             for job in due {
                 match promoted.iter_mut().find(|some| some.queue == job.queue && some.from == job.state) {
-                    Some(some) => some.count += 1,
-                    None => promoted.push(Promoted { queue: job.queue.clone(), from: job.state, count: 1 }),
+                    Some(some) => {
+                        some.count += 1;
+                        some.seqs.push(job.seq);
+                    }
+                    None => promoted.push(Promoted {
+                        queue: job.queue.clone(),
+                        from: job.state,
+                        count: 1,
+                        seqs: vec![job.seq],
+                    }),
                 }
                 tables.set_job(job.seq, Some(JobRecord { state: JobState::Queued, ..job }));
             }
@@ -243,13 +252,18 @@ impl Store for MemoryStore {
             }
             let timed = tables.timers.iter().filter_map(|(_, seq)| tables.jobs.get(seq));
             let waiting = timed.filter(|job| job.queue == *queue && job.state.is_waiting());
-            waiting.take(max).cloned().collect()
+            let waiting: Vec<JobRecord> = waiting.take(max).cloned().collect();
+            if !waiting.is_empty() {
+                return waiting;
+            }
+            let held = tables.jobs.values().filter(|job| job.queue == *queue && job.held_by.is_some());
+            held.take(max).cloned().collect()
         }))
     }
 
     fn reposition(&mut self, queue: &QueueName, order: QueueOrder) -> Result<()> {
         self.with(|tables| {
-            let waiting = tables.jobs.values().filter(|job| job.queue == *queue && job.state.is_waiting());
+            let waiting = tables.jobs.values().filter(|job| has_place(job, queue));
             let moved = waiting.map(|job| JobRecord {
                 position: state::position(order, job.priority, job.seq),
                 ..job.clone()
@@ -367,7 +381,7 @@ impl Store for MemoryStore {
 }
 
 /// The queued jobs of a queue in order of position.
-fn ready<'a>(tables: &'a Tables, queue: &QueueName) -> impl Iterator<Item = i64> + use<'a> {
+pub(crate) fn ready<'a>(tables: &'a Tables, queue: &QueueName) -> impl Iterator<Item = i64> + use<'a> {
     let from = (queue.clone(), i64::MIN, i64::MIN);
     let until = (queue.clone(), i64::MAX, i64::MAX);
     tables.ready.range(from..=until).map(|(_, _, seq)| *seq)

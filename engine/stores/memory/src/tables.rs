@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use taskport_abstraction::job::StepRef;
 use taskport_abstraction::journal::JournalEntry;
-use taskport_abstraction::{JobId, JobState, QueueName, RunId, ScheduleName, StepId, Timestamp};
+use taskport_abstraction::{BatchId, JobId, JobState, QueueName, RunId, ScheduleName, StepId, Timestamp};
 use taskport_engine::record::{
-    JobRecord, KeyRecord, QueueRecord, RunRecord, ScheduleRecord, StepRecord, WorkerRecord,
+    BatchRecord, GateName, GateRecord, JobRecord, KeyRecord, QueueRecord, RunRecord, ScheduleRecord,
+    StepRecord, WorkerRecord,
 };
 
 /// Every row. A row is only changed by the `set_` functions, which keep the indexes and the undo log.
@@ -23,6 +24,11 @@ pub(crate) struct Tables {
     pub(crate) expiring: BTreeSet<(Timestamp, i64)>,
     /// The jobs of runs by step and place; -1 stands for no place in a list.
     pub(crate) step_jobs: BTreeMap<RunId, BTreeMap<(StepId, i64), i64>>,
+    /// Jobs that gates hold back, by gate, queue and position; in a line, queues are not told apart.
+    pub(crate) held: BTreeSet<(i64, Option<QueueName>, i64, i64)>,
+    pub(crate) gates: BTreeMap<i64, GateRecord>,
+    pub(crate) gate_ids: HashMap<GateName, i64>,
+    pub(crate) batches: BTreeMap<BatchId, BatchRecord>,
     pub(crate) queues: BTreeMap<QueueName, QueueRecord>,
     pub(crate) keys: BTreeMap<Arc<str>, KeyRecord>,
     pub(crate) workers: BTreeMap<Arc<str>, WorkerRecord>,
@@ -42,6 +48,8 @@ pub(crate) struct Tables {
 enum Undo {
     Job(i64, Option<Box<JobRecord>>),
     Queue(QueueName, Option<QueueRecord>),
+    Gate(i64, Option<Box<GateRecord>>),
+    Batch(BatchId, Option<Box<BatchRecord>>),
     Key(Arc<str>, Option<KeyRecord>),
     Worker(Arc<str>, Option<Box<WorkerRecord>>),
     Schedule(ScheduleName, Option<Box<ScheduleRecord>>),
@@ -59,6 +67,16 @@ impl Tables {
     pub(crate) fn set_queue(&mut self, name: QueueName, queue: Option<QueueRecord>) {
         let before = swap(&mut self.queues, name.clone(), queue);
         self.undo.push(Undo::Queue(name, before));
+    }
+
+    pub(crate) fn set_gate(&mut self, id: i64, gate: Option<GateRecord>) {
+        let before = self.swap_gate(id, gate);
+        self.undo.push(Undo::Gate(id, before.map(Box::new)));
+    }
+
+    pub(crate) fn set_batch(&mut self, id: BatchId, batch: Option<BatchRecord>) {
+        let before = swap(&mut self.batches, id.clone(), batch);
+        self.undo.push(Undo::Batch(id, before.map(Box::new)));
     }
 
     pub(crate) fn set_key(&mut self, name: Arc<str>, key: Option<KeyRecord>) {
@@ -101,6 +119,8 @@ impl Tables {
         while let Some(undo) = self.undo.pop() {
             match undo {
                 Undo::Job(seq, job) => drop(self.swap_job(seq, job.map(|job| *job))),
+                Undo::Gate(id, gate) => drop(self.swap_gate(id, gate.map(|gate| *gate))),
+                Undo::Batch(id, batch) => drop(swap(&mut self.batches, id, batch.map(|batch| *batch))),
                 Undo::Queue(name, queue) => drop(swap(&mut self.queues, name, queue)),
                 Undo::Key(name, key) => drop(swap(&mut self.keys, name, key)),
                 Undo::Worker(name, worker) => {
@@ -134,6 +154,7 @@ impl Tables {
         self.ready.extend(entries.ready);
         self.timers.extend(entries.timer);
         self.expiring.extend(entries.expiring);
+        self.held.extend(entries.held);
         if let Some(step) = &job.step {
             self.step_jobs.entry(step.run.clone()).or_default().insert(step_place(step), job.seq);
         }
@@ -157,6 +178,11 @@ impl Tables {
         {
             self.expiring.remove(&entry);
         }
+        if let Some(entry) =
+            entries.held.filter(|entry| after.is_none_or(|after| after.held.as_ref() != Some(entry)))
+        {
+            self.held.remove(&entry);
+        }
         if after.is_none() {
             self.job_ids.remove(&before.id);
             if let Some(step) = &before.step
@@ -165,6 +191,18 @@ impl Tables {
                 jobs.remove(&step_place(step));
             }
         }
+    }
+
+    fn swap_gate(&mut self, id: i64, gate: Option<GateRecord>) -> Option<GateRecord> {
+        let name = gate.as_ref().map(|gate| gate.name.clone());
+        let before = swap(&mut self.gates, id, gate);
+        if let Some(before) = &before {
+            self.gate_ids.remove(&before.name);
+        }
+        if let Some(name) = name {
+            self.gate_ids.insert(name, id);
+        }
+        before
     }
 
     fn swap_run(&mut self, seq: i64, run: Option<RunRecord>) -> Option<RunRecord> {
@@ -181,6 +219,7 @@ struct Entries {
     ready: Option<(QueueName, i64, i64)>,
     timer: Option<(Timestamp, i64)>,
     expiring: Option<(Timestamp, i64)>,
+    held: Option<(i64, Option<QueueName>, i64, i64)>,
 }
 
 impl Entries {
@@ -193,6 +232,10 @@ impl Entries {
             ready: (job.state == Queued).then(|| (job.queue.clone(), job.position, job.seq)),
             timer: at(job.due_at).filter(|_| timed),
             expiring: at(job.expires_at).filter(|_| may_expire),
+            held: job.held_by.map(|gate| {
+                let queue = (!job.is_in_line()).then(|| job.queue.clone());
+                (gate, queue, job.position, job.seq)
+            }),
         }
     }
 }

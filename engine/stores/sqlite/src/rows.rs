@@ -6,14 +6,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use rusqlite::types::{ToSql, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use taskport_abstraction::backend::{Counts, JobFilter, QueueLimits, QueueOrder, RunFilter, WorkerLoad};
+use taskport_abstraction::backend::{
+    Counts, JobFilter, QueueLimits, QueueOrder, Rate, RunFilter, WorkerLoad,
+};
 use taskport_abstraction::job::{Progress, StepRef};
 use taskport_abstraction::options::Priority;
 use taskport_abstraction::{
     ContentType, JobId, JobState, LeaseToken, Payload, QueueName, Result, RunId, StepId, TaskName, Timestamp,
 };
 use taskport_engine::record::{
-    JobRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord, tag_needle,
+    JobRecord, Pace, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord, tag_needle,
 };
 use taskport_engine::{Read, state};
 
@@ -45,7 +47,7 @@ macro_rules! job_columns {
     () => {
         "seq, id, task, queue, state, priority, position, due_at, expires_at, attempt, token, worker, \
          cancel_requested, submitted_at, started_at, finished_at, run, step, step_index, progress, \
-         progress_message, tags, options, failure, result_type, result, arguments_type, arguments"
+         progress_message, tags, options, failure, result_type, result, arguments_type, arguments, held_by"
     };
 }
 pub(crate) use job_columns;
@@ -54,7 +56,8 @@ pub(crate) use job_columns;
 macro_rules! queue_columns {
     () => {
         "name, job_order, paused, paused_reason, submitted, scheduled, blocked, queued, running, retrying, \
-         succeeded, failed, cancelled, expired"
+         succeeded, failed, cancelled, expired, concurrency_max, rate_count, rate_period, ageing, gated, \
+         virtual_time, bucket, wake_at"
     };
 }
 
@@ -175,6 +178,17 @@ impl Read for SqliteReader {
     fn oldest_ready(&mut self, queue: &QueueName) -> Result<Option<Timestamp>> {
         self.refresh()?;
         let Some(key) = self.names.key(&self.connection, queue.as_str())? else { return Ok(None) };
+        let by_level = "SELECT job_order IN (1, 2) OR (job_order = 0 AND ageing IS NULL) FROM taskport_queues WHERE name = ?1";
+        let mut statement = self.connection.prepare_cached(by_level).during("read")?;
+        if statement.query_row([key], |row| row.get(0)).optional().during("read")? == Some(false) {
+            // Shares and ages leave no order by `seq`, so that every waiting job is looked at.
+            let sql = "SELECT due_at FROM taskport_jobs WHERE seq = ( \
+                       SELECT min(seq) FROM taskport_jobs WHERE state = 2 AND queue = ?1)";
+            let mut statement = self.connection.prepare_cached(sql).during("read")?;
+            let oldest: Option<Option<i64>> =
+                statement.query_row([key], |row| row.get(0)).optional().during("read")?;
+            return Ok(oldest.flatten().map(Timestamp::from_micros));
+        }
         // The oldest of each level stands first in it, so eleven looks into the index are enough.
         let sql = "SELECT seq, due_at FROM taskport_jobs \
                    WHERE state = 2 AND queue = ?1 AND position >= ?2 AND position < ?3 ORDER BY position LIMIT 1";
@@ -319,6 +333,7 @@ pub(crate) fn job(
         priority: Priority::new(get(row, 5)?)?,
         position: get(row, 6)?,
         due_at: moment(row, 7)?,
+        held_by: get(row, 28)?,
         expires_at: moment(row, 8)?,
         attempt: get(row, 9)?,
         token: LeaseToken(unsigned(row, 10)?),
@@ -351,7 +366,20 @@ fn queue(row: &Row<'_>, connection: &Connection, names: &mut Names) -> Result<Qu
             3 => QueueOrder::Fair,
             other => return Err(damaged(format!("a queue has the order {other}"))),
         },
-        limits: QueueLimits::default(),
+        limits: QueueLimits {
+            concurrency_max: get(row, 14)?,
+            rate: match (get::<Option<u32>>(row, 15)?, duration(row, 16)?) {
+                (Some(count), Some(period)) => Some(Rate { count, period }),
+                _ => None,
+            },
+            ageing: duration(row, 17)?,
+        },
+        pace: Pace {
+            gated: get(row, 18)?,
+            virtual_time: get(row, 19)?,
+            bucket: get(row, 20)?,
+            wake_at: moment(row, 21)?,
+        },
         paused: get(row, 2)?,
         paused_reason: get(row, 3)?,
         counts: Counts {
@@ -403,6 +431,12 @@ pub(crate) fn unsigned(row: &Row<'_>, index: usize) -> Result<u64> {
 /// A column with a point in time.
 pub(crate) fn moment(row: &Row<'_>, index: usize) -> Result<Option<Timestamp>> {
     Ok(get::<Option<i64>>(row, index)?.map(Timestamp::from_micros))
+}
+
+/// A column with a length of time in microseconds.
+fn duration(row: &Row<'_>, index: usize) -> Result<Option<Duration>> {
+    let micros = get::<Option<i64>>(row, index)?;
+    Ok(micros.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))))
 }
 
 /// A column with bytes.

@@ -2,7 +2,6 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -11,16 +10,17 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use taskport_abstraction::backend::{JobFilter, Lease, QueueOrder, RunFilter};
 use taskport_abstraction::job::Progress;
 use taskport_abstraction::{
-    ContentType, Error, JobId, JobState, Payload, QueueName, Result, RunId, StepId, Timestamp, codes,
+    ContentType, Error, JobId, Payload, QueueName, Result, RunId, StepId, Timestamp, codes,
 };
 use taskport_engine::record::{
     JobRecord, KeyRecord, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord,
 };
-use taskport_engine::store::{Grant, Promoted, Watch};
+use taskport_engine::store::{Grant, LimitRows as _, Promoted, Watch};
 use taskport_engine::{Read, Store};
 
 use crate::checkpoint::Checkpoints;
 use crate::error::{InStore, commit_error, is_busy, store_error};
+use crate::limit_rows::READY;
 use crate::names::{StoredId, id_text};
 use crate::options::SqliteOptions;
 use crate::rows::{SqliteReader, job_columns, job_state, moment};
@@ -101,7 +101,7 @@ impl SqliteStore {
             .during("write")
     }
 
-    fn name_key(&mut self, text: &str) -> Result<i64> {
+    pub(crate) fn name_key(&mut self, text: &str) -> Result<i64> {
         let SqliteReader { connection, names, .. } = &mut self.rows;
         names.key_or_insert(connection, text)
     }
@@ -256,7 +256,7 @@ impl Store for SqliteStore {
 
     fn next_due(&mut self) -> Result<Option<Timestamp>> {
         let sql = "SELECT min(moment) FROM ( \
-                   SELECT * FROM (SELECT due_at AS moment FROM taskport_jobs WHERE state < 5 AND state <> 2 AND due_at IS NOT NULL \
+                   SELECT * FROM (SELECT due_at AS moment FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 1 AND due_at IS NOT NULL \
                                   ORDER BY due_at LIMIT 1) \
                    UNION ALL SELECT * FROM (SELECT expires_at FROM taskport_jobs WHERE expires_at IS NOT NULL \
                                             AND state < 3 ORDER BY expires_at LIMIT 1) \
@@ -264,6 +264,10 @@ impl Store for SqliteStore {
                                             ORDER BY due_at LIMIT 1) \
                    UNION ALL SELECT * FROM (SELECT next_at FROM taskport_schedules WHERE next_at IS NOT NULL \
                                             ORDER BY next_at LIMIT 1) \
+                   UNION ALL SELECT * FROM (SELECT wake_at FROM taskport_gates WHERE wake_at IS NOT NULL \
+                                            ORDER BY wake_at LIMIT 1) \
+                   UNION ALL SELECT * FROM (SELECT wake_at FROM taskport_queues WHERE wake_at IS NOT NULL \
+                                            ORDER BY wake_at LIMIT 1) \
                    UNION ALL SELECT min(forget_at) FROM taskport_workers)";
         let mut statement = self.connection().prepare_cached(sql).during("read")?;
         let earliest: Option<i64> = statement.query_row([], |row| row.get(0)).during("read")?;
@@ -288,8 +292,8 @@ impl Store for SqliteStore {
             step_index = Some(place.index.map_or(-1, i64::from));
         }
         let sql = "INSERT INTO taskport_jobs (seq, id, task, queue, state, priority, position, due_at, expires_at, \
-                   submitted_at, run, step, step_index, tags, options, arguments_type, arguments) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17) \
+                   submitted_at, run, step, step_index, tags, options, arguments_type, arguments, held_by) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
                    ON CONFLICT (id) DO NOTHING";
         let inserted = self.execute(
             sql,
@@ -311,6 +315,7 @@ impl Store for SqliteStore {
                 job.options.as_deref(),
                 arguments_type,
                 &*job.arguments.bytes,
+                job.held_by,
             ],
         )?;
         Ok(inserted == 1)
@@ -324,7 +329,7 @@ impl Store for SqliteStore {
         let sql = "UPDATE taskport_jobs SET task = ?2, queue = ?3, state = ?4, priority = ?5, position = ?6, due_at = ?7, \
                    expires_at = ?8, attempt = ?9, token = ?10, worker = ?11, cancel_requested = ?12, started_at = ?13, \
                    finished_at = ?14, progress = ?15, progress_message = ?16, tags = ?17, options = ?18, failure = ?19, \
-                   result_type = ?20, result = ?21, arguments_type = ?22, arguments = ?23 WHERE seq = ?1";
+                   result_type = ?20, result = ?21, arguments_type = ?22, arguments = ?23, held_by = ?24 WHERE seq = ?1";
         self.execute(
             sql,
             params![
@@ -351,6 +356,7 @@ impl Store for SqliteStore {
                 job.result.as_ref().map(|result| &*result.bytes),
                 arguments_type,
                 &*job.arguments.bytes,
+                job.held_by,
             ],
         )?;
         Ok(())
@@ -363,35 +369,12 @@ impl Store for SqliteStore {
 
     fn claim(&mut self, grant: &Grant<'_>) -> Result<Vec<JobRecord>> {
         let queue = self.name_key(grant.queue.as_str())?;
-        let worker = self.name_key(grant.worker)?;
-        let (now, until) = (grant.now.as_micros(), grant.until.as_micros());
+        let now = grant.now.as_micros();
         let max = i64::try_from(grant.max).unwrap_or(i64::MAX);
-        let sql = concat!(
-            "SELECT ",
-            job_columns!(),
-            " FROM taskport_jobs WHERE state = 2 AND queue = ?1 AND (expires_at IS NULL OR expires_at > ?2) \
-             ORDER BY position LIMIT ?3"
-        );
         // A select and an update for each row cost less than one update that returns the rows, which SQLite collects in
         // a table of its own first.
-        let mut jobs = self.rows.select_jobs(sql, &[&queue, &now, &max])?;
-        let sql = "UPDATE taskport_jobs SET state = 3, attempt = ?2, token = ?3, worker = ?4, started_at = ?5, due_at = ?6, \
-                   progress = NULL, progress_message = NULL WHERE seq = ?1";
-        let mut lease = self.connection().prepare_cached(sql).during("write")?;
-        let name: Arc<str> = grant.worker.into();
-        for job in &mut jobs {
-            job.state = JobState::Running;
-            job.attempt += 1;
-            job.token.0 += 1;
-            job.worker = Some(name.clone());
-            job.started_at = Some(grant.now);
-            job.due_at = Some(grant.until);
-            job.progress = None;
-            lease
-                .execute(params![job.seq, job.attempt, job.token.0 as i64, worker, now, until])
-                .during("write")?;
-        }
-        drop(lease);
+        let mut jobs = self.rows.select_jobs(READY, &[&queue, &now, &max])?;
+        self.lease(&mut jobs, grant)?;
         Ok(jobs)
     }
 
@@ -443,7 +426,7 @@ impl Store for SqliteStore {
     fn promote(&mut self, now: Timestamp, max: usize) -> Result<Vec<Promoted>> {
         let due: Vec<(i64, i64, i64)> = {
             let sql = "SELECT seq, queue, state FROM taskport_jobs \
-                       WHERE state < 5 AND state <> 2 AND state <> 3 AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
+                       WHERE state < 5 AND state <> 2 AND state <> 1 AND state <> 3 AND due_at <= ?1 ORDER BY due_at LIMIT ?2";
             let mut statement = self.connection().prepare_cached(sql).during("read")?;
             let params = [now.as_micros(), i64::try_from(max).unwrap_or(i64::MAX)];
             let rows = statement.query_map(params, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
@@ -455,8 +438,11 @@ impl Store for SqliteStore {
             let SqliteReader { connection, names, .. } = &mut self.rows;
             let (queue, from) = (QueueName::new(names.text(connection, queue)?)?, job_state(state)?);
             match promoted.iter_mut().find(|some| some.queue == queue && some.from == from) {
-                Some(some) => some.count += 1,
-                None => promoted.push(Promoted { queue, from, count: 1 }),
+                Some(some) => {
+                    some.count += 1;
+                    some.seqs.push(seq);
+                }
+                None => promoted.push(Promoted { queue, from, count: 1, seqs: vec![seq] }),
             }
         }
         Ok(promoted)
@@ -466,7 +452,7 @@ impl Store for SqliteStore {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state = 3 AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2"
+            " FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 1 AND state = 3 AND due_at <= ?1 ORDER BY due_at, seq LIMIT ?2"
         );
         self.rows.select_jobs(sql, &[&now.as_micros(), &i64::try_from(max).unwrap_or(i64::MAX)])
     }
@@ -496,25 +482,31 @@ impl Store for SqliteStore {
         let sql = concat!(
             "SELECT ",
             job_columns!(),
-            " FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 3 AND queue = ?1 ORDER BY due_at, seq LIMIT ?2"
+            " FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 1 AND state <> 3 AND queue = ?1 ORDER BY due_at, seq LIMIT ?2"
+        );
+        let jobs = self.rows.select_jobs(sql, &[&queue, &max])?;
+        if !jobs.is_empty() {
+            return Ok(jobs);
+        }
+        // By `seq`, whichever of the two indexes they stand in.
+        let sql = concat!(
+            "SELECT ",
+            job_columns!(),
+            " FROM taskport_jobs WHERE seq IN ( \
+             SELECT seq FROM taskport_jobs WHERE held_by < 0 AND queue = ?1 \
+             UNION ALL SELECT seq FROM taskport_jobs WHERE held_by > 0 AND queue = ?1) ORDER BY seq LIMIT ?2"
         );
         self.rows.select_jobs(sql, &[&queue, &max])
     }
 
     fn reposition(&mut self, queue: &QueueName, order: QueueOrder) -> Result<()> {
-        let queue = self.name_key(queue.as_str())?;
         // The formula of `state::position`.
         let position = match order {
             QueueOrder::Priority => "((9 - priority) << 56) | seq",
             QueueOrder::Fifo | QueueOrder::Fair => "seq",
             QueueOrder::Lifo => "-seq",
         };
-        for waiting in ["state = 2", "state < 5 AND state <> 2 AND state <> 3"] {
-            let sql =
-                format!("UPDATE taskport_jobs SET position = {position} WHERE {waiting} AND queue = ?1");
-            self.execute(&sql, [queue])?;
-        }
-        Ok(())
+        self.set_positions(queue, position)
     }
 
     fn key(&mut self, key: &str) -> Result<Option<KeyRecord>> {
@@ -554,10 +546,13 @@ impl Store for SqliteStore {
             QueueOrder::Lifo => 2,
             QueueOrder::Fair => 3,
         };
-        let counts = &queue.counts;
+        let (counts, limits, pace) = (&queue.counts, &queue.limits, &queue.pace);
+        let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
         let sql = "INSERT OR REPLACE INTO taskport_queues (name, job_order, paused, paused_reason, submitted, scheduled, blocked, \
-                   queued, running, retrying, succeeded, failed, cancelled, expired) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+                   queued, running, retrying, succeeded, failed, cancelled, expired, concurrency_max, rate_count, \
+                   rate_period, ageing, gated, virtual_time, bucket, wake_at) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
+                   ?21, ?22)";
         self.execute(
             sql,
             params![
@@ -575,6 +570,14 @@ impl Store for SqliteStore {
                 counts.failed as i64,
                 counts.cancelled as i64,
                 counts.expired as i64,
+                limits.concurrency_max,
+                limits.rate.map(|rate| rate.count),
+                limits.rate.map(|rate| micros(rate.period)),
+                limits.ageing.map(micros),
+                pace.gated,
+                pace.virtual_time,
+                pace.bucket,
+                Moment(pace.wake_at),
             ],
         )?;
         Ok(())
@@ -687,7 +690,7 @@ impl Read for SqliteStore {
 }
 
 /// A point in time as a value of the tables.
-struct Moment(Option<Timestamp>);
+pub(crate) struct Moment(pub(crate) Option<Timestamp>);
 
 impl ToSql for Moment {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

@@ -37,10 +37,10 @@ CREATE TABLE taskport_jobs (
     arguments BLOB NOT NULL
 );
 CREATE UNIQUE INDEX taskport_jobs_id ON taskport_jobs (id);
--- What a claim walks; the expiry is in it so that the walk does not touch the rows.
-CREATE INDEX taskport_jobs_ready ON taskport_jobs (queue, position, expires_at) WHERE state = 2;
--- What time calls for.
-CREATE INDEX taskport_jobs_timers ON taskport_jobs (due_at) WHERE state < 5 AND state <> 2;
+-- What a claim walks. Jobs of one position go by `seq`.
+CREATE INDEX taskport_jobs_ready ON taskport_jobs (queue, position) WHERE state = 2;
+-- What time calls for. Blocked jobs wait for something else.
+CREATE INDEX taskport_jobs_timers ON taskport_jobs (due_at) WHERE state < 5 AND state <> 2 AND state <> 1;
 CREATE INDEX taskport_jobs_expiring ON taskport_jobs (expires_at) WHERE expires_at IS NOT NULL AND state < 3;
 -- Dead letters and their like. Succeeded jobs are found by id only.
 CREATE INDEX taskport_jobs_dead ON taskport_jobs (state) WHERE state > 5;

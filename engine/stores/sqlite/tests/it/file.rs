@@ -222,14 +222,14 @@ fn the_planner_uses_the_indexes_the_hot_statements_need() {
     };
     check(
         "SELECT seq FROM taskport_jobs WHERE state = 2 AND queue = 1 AND (expires_at IS NULL OR expires_at > 5) ORDER BY position LIMIT 9",
-        "COVERING INDEX taskport_jobs_ready",
+        "taskport_jobs_ready",
     );
     check(
-        "SELECT seq, queue, state FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 3 AND due_at <= 5 ORDER BY due_at LIMIT 9",
+        "SELECT seq, queue, state FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 1 AND state <> 3 AND due_at <= 5 ORDER BY due_at LIMIT 9",
         "taskport_jobs_timers",
     );
     check(
-        "SELECT seq FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state = 3 AND due_at <= 5 ORDER BY due_at, seq LIMIT 9",
+        "SELECT seq FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 1 AND state = 3 AND due_at <= 5 ORDER BY due_at, seq LIMIT 9",
         "taskport_jobs_timers",
     );
     check(
@@ -245,6 +245,19 @@ fn the_planner_uses_the_indexes_the_hot_statements_need() {
         "taskport_jobs_steps",
     );
     check("SELECT seq FROM taskport_jobs WHERE id = 'x'", "taskport_jobs_id");
+    check(
+        "SELECT seq FROM taskport_jobs WHERE held_by = -7 AND held_by < 0 ORDER BY position, seq LIMIT 9",
+        "taskport_jobs_lines",
+    );
+    check(
+        "SELECT seq FROM taskport_jobs WHERE held_by = 7 AND held_by > 0 AND queue = 1 ORDER BY position, seq LIMIT 9",
+        "taskport_jobs_parked",
+    );
+    check(
+        "SELECT gate FROM taskport_gates WHERE wake_at IS NOT NULL AND wake_at <= 5 ORDER BY wake_at, gate LIMIT 9",
+        "taskport_gates_wake",
+    );
+    check("SELECT gate FROM taskport_gates WHERE key = 'x' AND kind = 1 AND queue = 0", "taskport_gates_key");
 }
 
 #[test]

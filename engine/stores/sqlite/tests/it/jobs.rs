@@ -7,7 +7,7 @@ use taskport_abstraction::backend::{
 };
 use taskport_abstraction::codes;
 use taskport_abstraction::job::Progress;
-use taskport_abstraction::options::{Idempotency, OnConflict, Priority, RateLimit, Start, Unique};
+use taskport_abstraction::options::{Idempotency, OnConflict, Priority, Start, Unique};
 use taskport_abstraction::{
     Failure, FailureKind, JobOptions, JobState, Outcome, Payload, QueueName, RetryPolicy,
 };
@@ -52,7 +52,7 @@ on_both_stores! {
     a_replaced_job_takes_the_newer_call
     limits_are_errors_with_both_numbers
     an_oversize_result_is_a_dead_letter
-    unsupported_options_are_refused
+    contradictory_options_are_refused
     pages_list_newest_first_by_every_filter
     workers_are_listed_until_they_are_forgotten
     a_tick_is_bounded_and_says_that_there_is_more
@@ -469,15 +469,7 @@ fn an_oversize_result_is_a_dead_letter<S: Store>(h: &mut Harness<S>) {
     assert_eq!((h.state("b"), outcome.kind), (JobState::Failed, FailureKind::ResultTooLarge));
 }
 
-fn unsupported_options_are_refused<S: Store>(h: &mut Harness<S>) {
-    let rate = RateLimit { key: "k".into(), count: 1, period: Duration::from_secs(1) };
-    let unsupported = [
-        JobOptions { ordering_key: Some("k".into()), ..options() },
-        JobOptions { rate_limit: Some(rate), ..options() },
-    ];
-    for refused in unsupported {
-        assert_eq!(h.submit("a", refused).unwrap_err().code(), &codes::UNSUPPORTED);
-    }
+fn contradictory_options_are_refused<S: Store>(h: &mut Harness<S>) {
     let contradiction = JobOptions { start: Some(in_seconds(5)), expiry: Some(in_seconds(5)), ..options() };
     assert_eq!(h.submit("a", contradiction).unwrap_err().code(), &codes::BAD_OPTION);
 }

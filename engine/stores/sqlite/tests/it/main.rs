@@ -7,6 +7,7 @@ mod golden;
 mod harness;
 mod integrity;
 mod jobs;
+mod limits;
 mod journal;
 mod model;
 mod shared;

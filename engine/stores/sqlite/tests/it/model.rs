@@ -1,16 +1,26 @@
 //! Any sequence of commands gives the same replies and the same rows on both stores, and only moves the table allows.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use taskport_abstraction::backend::{Delivery, Extension, QueueOrder, Settlement, Verdict};
+use rusqlite::Connection;
+use taskport_abstraction::backend::{
+    Delivery, Extension, QueueLimits, QueueOrder, Rate, Settlement, Submission, Verdict,
+};
+use taskport_abstraction::batch::BatchRequest;
 use taskport_abstraction::job::Progress;
-use taskport_abstraction::options::{Idempotency, OnConflict, Priority, Start, Unique};
+use taskport_abstraction::options::{
+    ConcurrencyLimit, FairShare, Idempotency, OnConflict, Priority, RateLimit, Start, Unique,
+};
 use taskport_abstraction::{
-    Backoff, Failure, FailureKind, JobId, JobOptions, JobState, JobStatus, Payload, QueueName, RetryPolicy,
+    Backoff, BatchId, Failure, FailureKind, JobId, JobOptions, JobState, JobStatus, Payload, QueueName,
+    RetryPolicy,
 };
 use taskport_engine::{Claim, Store, Transaction};
+use taskport_store_memory::MemoryStore;
+use taskport_store_sqlite::SqliteStore;
 
 use crate::harness::{Harness, assert_account, failure, memory, new_job, sqlite};
 
@@ -27,6 +37,8 @@ enum Command {
     Pause(usize),
     Resume(usize),
     SetOrder(usize, QueueOrder),
+    SetLimits(usize, QueueLimits),
+    Batch(usize, Vec<(usize, Box<JobOptions>)>),
 }
 
 /// A transaction: how much time passes before it, whether what is due is done first, the commands, and whether it
@@ -69,8 +81,8 @@ fn any_options() -> impl Strategy<Value = JobOptions> {
     let key = (0..2_usize, unique, prop_oneof![Just(OnConflict::Keep), Just(OnConflict::Replace)]);
     let key = prop_oneof![2 => Just(None), 1 => key.prop_map(Some)];
     let tags = proptest::collection::vec(prop_oneof![Just("a"), Just("b")], 0..2);
-    (0..3_usize, proptest::option::of(0..=9_u8), start, expiry, retry, key, tags).prop_map(
-        |(line, priority, start, expiry, retry, key, tags)| JobOptions {
+    (0..3_usize, proptest::option::of(0..=9_u8), start, expiry, retry, key, tags, any_bounds()).prop_map(
+        |(line, priority, start, expiry, retry, key, tags, bounds)| JobOptions {
             queue: Some(queue(line)),
             priority: priority.map(|level| Priority::new(level).unwrap()),
             start,
@@ -82,9 +94,41 @@ fn any_options() -> impl Strategy<Value = JobOptions> {
                 on_conflict,
             }),
             tags: tags.into_iter().map(Into::into).collect(),
-            ..JobOptions::default()
+            ..bounds
         },
     )
+}
+
+/// Few keys of few jobs, so that gates are closed and open again.
+fn any_bounds() -> impl Strategy<Value = JobOptions> {
+    let key = |kind: &'static str| (0..2_usize).prop_map(move |n| Arc::<str>::from(format!("{kind}-{n}")));
+    let line = prop_oneof![3 => Just(None), 1 => key("line").prop_map(Some)];
+    let slots = (key("slots"), 1..3_u32).prop_map(|(key, max)| ConcurrencyLimit { key, max });
+    let slots = prop_oneof![3 => Just(None), 1 => slots.prop_map(Some)];
+    let rate = (key("rate"), 1..3_u32, 1..20_u64).prop_map(|(key, count, seconds)| RateLimit {
+        key,
+        count,
+        period: Duration::from_secs(seconds),
+    });
+    let rate = prop_oneof![3 => Just(None), 1 => rate.prop_map(Some)];
+    let share = (key("share"), 1..4_u32).prop_map(|(key, weight)| FairShare { key, weight });
+    let share = prop_oneof![1 => Just(None), 1 => share.prop_map(Some)];
+    let batch = prop_oneof![6 => Just(None), 1 => (0..3_usize).prop_map(|n| Some(batch(n)))];
+    (line, slots, rate, share, batch).prop_map(|(ordering_key, concurrency, rate_limit, fair, batch)| {
+        JobOptions { ordering_key, concurrency, rate_limit, fair, batch, ..JobOptions::default() }
+    })
+}
+
+fn any_limits() -> impl Strategy<Value = QueueLimits> {
+    let rate = (1..4_u32, 1..20_u64)
+        .prop_map(|(count, seconds)| Rate { count, period: Duration::from_secs(seconds) });
+    let ageing = (1..20_u64).prop_map(Duration::from_secs);
+    (proptest::option::of(1..4_u32), proptest::option::of(rate), proptest::option::of(ageing))
+        .prop_map(|(concurrency_max, rate, ageing)| QueueLimits { concurrency_max, rate, ageing })
+}
+
+fn batch(n: usize) -> BatchId {
+    format!("batch-{n}").parse().unwrap()
 }
 
 fn any_verdict() -> impl Strategy<Value = Verdict> {
@@ -100,7 +144,12 @@ fn any_verdict() -> impl Strategy<Value = Verdict> {
 }
 
 fn any_command() -> impl Strategy<Value = Command> {
-    let order = prop_oneof![Just(QueueOrder::Priority), Just(QueueOrder::Fifo), Just(QueueOrder::Lifo)];
+    let order = prop_oneof![
+        1 => Just(QueueOrder::Priority),
+        1 => Just(QueueOrder::Fifo),
+        1 => Just(QueueOrder::Lifo),
+        2 => Just(QueueOrder::Fair),
+    ];
     let queues = proptest::collection::vec(0..3_usize, 1..4);
     let progress =
         proptest::option::of((0.0..1.0_f64).prop_map(|fraction| Progress::new(fraction, Some("at it"))));
@@ -116,6 +165,9 @@ fn any_command() -> impl Strategy<Value = Command> {
         1 => (0..4_usize).prop_map(Command::Pause),
         1 => (0..4_usize).prop_map(Command::Resume),
         1 => (0..3_usize, order).prop_map(|(line, order)| Command::SetOrder(line, order)),
+        1 => (0..3_usize, any_limits()).prop_map(|(line, limits)| Command::SetLimits(line, limits)),
+        1 => (0..3_usize, proptest::collection::vec((0..16_usize, any_options().prop_map(Box::new)), 0..3))
+            .prop_map(|(n, jobs)| Command::Batch(n, jobs)),
     ]
 }
 
@@ -170,6 +222,7 @@ impl<S: Store> Subject<S> {
                 |state| jobs.iter().filter(|job| job.queue == stats.name && job.state == state).count();
             let counts = [
                 (JobState::Scheduled, stats.counts.scheduled),
+                (JobState::Blocked, stats.counts.blocked),
                 (JobState::Queued, stats.counts.queued),
                 (JobState::Running, stats.counts.running),
                 (JobState::Retrying, stats.counts.retrying),
@@ -220,6 +273,20 @@ fn apply<S: Store>(
         Command::Pause(n) => format!("{:?}", tx.pause(&queue(*n), Some("why"))),
         Command::Resume(n) => format!("{:?}", tx.resume(&queue(*n))),
         Command::SetOrder(n, order) => format!("{:?}", tx.set_order(&queue(*n), *order)),
+        Command::SetLimits(n, limits) => format!("{:?}", tx.set_limits(&queue(*n), *limits)),
+        Command::Batch(n, jobs) => {
+            let submission = |name: String, options: &JobOptions| {
+                let job = new_job(&name, JobOptions { batch: None, ..options.clone() });
+                Submission { id: job.id, call: job.call, options: job.options }
+            };
+            let request = BatchRequest {
+                id: batch(*n),
+                jobs: jobs.iter().map(|(job, options)| submission(id(*job).to_string(), options)).collect(),
+                on_success: Some(submission(format!("on-success-{n}"), &JobOptions::default())),
+                on_complete: Some(submission(format!("on-complete-{n}"), &JobOptions::default())),
+            };
+            format!("{:?}", tx.submit_batch(request))
+        }
     }
 }
 
@@ -240,6 +307,74 @@ fn assert_moves(
     }
 }
 
+/// Every gate's counts are those of the rows, and nothing waits that nothing will free.
+///
+/// proves R-438
+fn assert_gates(h: &mut Harness<SqliteStore>) {
+    let rows = Connection::open(h.path()).unwrap();
+    let mut statement =
+        rows.prepare("SELECT gate, kind, key, inside, held, wake_at FROM taskport_gates").unwrap();
+    type Row = (i64, i64, String, u64, u64, Option<i64>);
+    let gates = statement.query_map([], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
+    });
+    let gates: Vec<Row> = gates.unwrap().map(Result::unwrap).collect();
+    let jobs = h.all();
+    let holders = {
+        let mut statement =
+            rows.prepare("SELECT id, held_by FROM taskport_jobs WHERE held_by IS NOT NULL").unwrap();
+        let holders = statement
+            .query_map([], |row| Ok((row.get::<_, rusqlite::types::Value>(0)?, row.get::<_, i64>(1)?)));
+        holders.unwrap().map(|row| row.unwrap().1).collect::<Vec<i64>>()
+    };
+    let blocked = jobs.iter().filter(|job| job.state == JobState::Blocked).count();
+    assert_eq!(blocked, holders.len(), "blocked jobs and those a gate holds differ");
+    for (id, kind, key, inside, held, wake_at) in gates {
+        let count = |fits: &dyn Fn(&JobStatus) -> bool| jobs.iter().filter(|job| fits(job)).count() as u64;
+        let holds = holders.iter().filter(|gate| **gate == id).count() as u64;
+        assert_eq!(held, holds, "held by {key}");
+        let of_key = |job: &JobStatus| match kind {
+            1 => job.options.ordering_key.as_deref() == Some(&*key),
+            2 => job.options.concurrency.as_ref().is_some_and(|limit| *limit.key == *key),
+            _ => job.options.rate_limit.as_ref().is_some_and(|limit| *limit.key == *key),
+        };
+        let running = count(&|job| of_key(job) && job.state == JobState::Running);
+        let queued = count(&|job| of_key(job) && job.state == JobState::Queued);
+        match kind {
+            0 => assert_eq!((inside, held), (0, 0), "{key}"),
+            1 => {
+                assert_eq!(inside, count(&|job| of_key(job) && !job.state.is_terminal()) - held, "{key}");
+                assert!(held == 0 || inside == 1, "a line without a head: {key}");
+            }
+            2 => {
+                assert_eq!(inside, running, "{key}");
+                assert!(held == 0 || running > 0 || queued > 0, "nothing will open {key}");
+            }
+            _ => assert!(held == 0 || queued > 0 || wake_at.is_some(), "nothing will open {key}"),
+        }
+    }
+}
+
+/// Both know the same of each batch, and an open one counts the jobs that have not ended.
+fn assert_batches(memory: &mut Harness<MemoryStore>, sqlite: &mut Harness<SqliteStore>) {
+    let jobs = sqlite.all();
+    for n in 0..3 {
+        let status = sqlite.engine.reader().unwrap().batch(&batch(n)).unwrap();
+        assert_eq!(status, memory.engine.reader().unwrap().batch(&batch(n)).unwrap());
+        let Some(status) = status else { continue };
+        let ended = status.succeeded + status.failed + status.cancelled;
+        assert_eq!(status.total, status.pending + ended, "{status:?}");
+        assert_eq!(status.finished_at.is_some(), status.pending == 0, "{status:?}");
+        let live =
+            |job: &&JobStatus| job.options.batch.as_ref() == Some(&batch(n)) && !job.state.is_terminal();
+        if status.finished_at.is_none() {
+            assert_eq!(status.pending, jobs.iter().filter(live).count() as u64, "{status:?}");
+        }
+        let submitted = |name: &str| jobs.iter().any(|job| job.id.as_str() == format!("{name}-{n}"));
+        assert!(submitted("on-complete") || status.finished_at.is_none(), "{status:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -251,6 +386,8 @@ proptest! {
             prop_assert_eq!(memory.run(step), sqlite.run(step), "{:?}", step);
             prop_assert_eq!(memory.harness.all(), sqlite.harness.all(), "{:?}", step);
             prop_assert_eq!(memory.harness.queues(), sqlite.harness.queues(), "{:?}", step);
+            assert_gates(&mut sqlite.harness);
+            assert_batches(&mut memory.harness, &mut sqlite.harness);
         }
     }
 }

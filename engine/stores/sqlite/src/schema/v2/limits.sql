@@ -1,1 +1,57 @@
 -- Fair shares, ordering keys, concurrency limits, rates and batches.
+
+-- What the keys of jobs have to pass. Kinds: 0 share, 1 line, 2 slots, 3 tokens. `queue` is 0 where the gate is of all
+-- queues. A line has a key below 0, every other gate one above 0.
+CREATE TABLE taskport_gates (
+    gate INTEGER PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    queue INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    inside INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    max INTEGER NOT NULL,
+    period INTEGER NOT NULL,
+    mark INTEGER NOT NULL,
+    wake_at INTEGER
+);
+CREATE UNIQUE INDEX taskport_gates_key ON taskport_gates (key, kind, queue);
+CREATE INDEX taskport_gates_wake ON taskport_gates (wake_at) WHERE wake_at IS NOT NULL;
+
+-- The gate that holds a job back. Those in a line go by position; any others by queue first, since nobody may serve one
+-- of their queues.
+ALTER TABLE taskport_jobs ADD COLUMN held_by INTEGER;
+CREATE INDEX taskport_jobs_lines ON taskport_jobs (held_by, position) WHERE held_by < 0;
+CREATE INDEX taskport_jobs_parked ON taskport_jobs (held_by, queue, position) WHERE held_by > 0;
+
+ALTER TABLE taskport_queues ADD COLUMN concurrency_max INTEGER;
+ALTER TABLE taskport_queues ADD COLUMN rate_count INTEGER;
+ALTER TABLE taskport_queues ADD COLUMN rate_period INTEGER;
+ALTER TABLE taskport_queues ADD COLUMN ageing INTEGER;
+ALTER TABLE taskport_queues ADD COLUMN gated INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE taskport_queues ADD COLUMN virtual_time INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE taskport_queues ADD COLUMN bucket INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE taskport_queues ADD COLUMN wake_at INTEGER;
+CREATE INDEX taskport_queues_wake ON taskport_queues (wake_at) WHERE wake_at IS NOT NULL;
+
+CREATE TABLE taskport_batches (
+    id TEXT PRIMARY KEY,
+    total INTEGER NOT NULL,
+    pending INTEGER NOT NULL,
+    succeeded INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
+    cancelled INTEGER NOT NULL,
+    submitted_at INTEGER NOT NULL,
+    finished_at INTEGER
+) WITHOUT ROWID;
+
+-- The jobs that follow a batch: at most one at its success (1) and one at its end (0).
+CREATE TABLE taskport_batch_callbacks (
+    batch TEXT NOT NULL,
+    on_success INTEGER NOT NULL,
+    id NOT NULL,
+    task TEXT NOT NULL,
+    arguments_type TEXT,
+    arguments BLOB NOT NULL,
+    options BLOB,
+    PRIMARY KEY (batch, on_success)
+) WITHOUT ROWID;

@@ -29,8 +29,8 @@ UPDATE taskport_jobs SET step = (SELECT text FROM taskport_names WHERE key = ste
 ALTER TABLE taskport_jobs DROP COLUMN step_key;
 
 CREATE UNIQUE INDEX taskport_jobs_id ON taskport_jobs (id);
-CREATE INDEX taskport_jobs_ready ON taskport_jobs (queue, position, expires_at) WHERE state = 2;
-CREATE INDEX taskport_jobs_timers ON taskport_jobs (due_at) WHERE state < 5 AND state <> 2;
+CREATE INDEX taskport_jobs_ready ON taskport_jobs (queue, position) WHERE state = 2;
+CREATE INDEX taskport_jobs_timers ON taskport_jobs (due_at) WHERE state < 5 AND state <> 2 AND state <> 1;
 CREATE INDEX taskport_jobs_expiring ON taskport_jobs (expires_at) WHERE expires_at IS NOT NULL AND state < 3;
 CREATE INDEX taskport_jobs_dead ON taskport_jobs (state) WHERE state > 5;
 CREATE UNIQUE INDEX taskport_jobs_steps ON taskport_jobs (run, step, step_index) WHERE run IS NOT NULL;
