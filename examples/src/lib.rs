@@ -12,3 +12,8 @@
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// The guide to metrics and traces compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guides/observability.md")]
+struct Observability;

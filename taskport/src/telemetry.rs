@@ -99,3 +99,88 @@ const EXPORT_METRICS: &[Metric] = &[
         help: "Batches of spans the OpenTelemetry collector has not taken; they are lost.",
     },
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const SPEC: &str = include_str!("../../specs/metrics.md");
+    const DASHBOARD: &str = include_str!("../../ops/grafana/taskport.json");
+
+    // proves R-401
+    #[test]
+    fn every_metric_is_in_the_table_of_the_spec() {
+        let listed: Vec<String> = SPEC
+            .lines()
+            .filter(|line| line.starts_with("| `") && line.matches('|').count() == 6)
+            .map(|line| line.splitn(5, '|').take(4).collect::<Vec<_>>().join("|").trim().to_owned())
+            .collect();
+        let expected: Vec<String> = all()
+            .map(|metric| {
+                let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+                let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+                format!("| `{}` | {} | {labels}", metric.name, metric.kind.as_str())
+            })
+            .collect();
+        assert_eq!(listed, expected);
+    }
+
+    #[test]
+    fn names_say_their_unit_and_what_only_grows() {
+        let mut seen = BTreeSet::new();
+        for Metric { name, kind, help, .. } in all() {
+            assert!(seen.insert(name), "{name} is there twice");
+            assert!(name.starts_with("taskport_") || name.starts_with("process_"), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+            assert!(help.ends_with('.') && !help.contains(['\n', '\\']), "{help}");
+        }
+    }
+
+    /// The words of an expression that name a metric.
+    fn metrics_in(expression: &str) -> impl Iterator<Item = &str> {
+        expression
+            .split(|char: char| !(char.is_ascii_alphanumeric() || char == '_'))
+            .filter(|word| word.starts_with("taskport_") || word.starts_with("process_"))
+    }
+
+    fn strings<'j>(key: &str, json: &'j serde_json::Value, found: &mut Vec<&'j str>) {
+        match json {
+            serde_json::Value::Object(fields) => {
+                for (name, value) in fields {
+                    match value {
+                        serde_json::Value::String(text) if name == key => found.push(text),
+                        other => strings(key, other, found),
+                    }
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| strings(key, item, found)),
+            _ => {}
+        }
+    }
+
+    // proves R-411
+    #[test]
+    fn the_dashboard_asks_only_for_metrics_there_are() {
+        let known: BTreeSet<String> = all()
+            .flat_map(|metric| match metric.kind {
+                Kind::Histogram => {
+                    ["_bucket", "_sum", "_count"].map(|suffix| format!("{}{suffix}", metric.name)).to_vec()
+                }
+                Kind::Counter | Kind::Gauge => vec![metric.name.to_owned()],
+            })
+            .collect();
+        let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
+        let mut expressions = Vec::new();
+        for key in ["expr", "query", "definition"] {
+            strings(key, &dashboard, &mut expressions);
+        }
+        let asked: BTreeSet<&str> =
+            expressions.iter().flat_map(|expression| metrics_in(expression)).collect();
+        assert!(asked.len() > 15, "{asked:?}");
+        for metric in asked {
+            assert!(known.contains(metric), "{metric} is no metric");
+        }
+    }
+}

@@ -29,5 +29,8 @@ pub(crate) fn run(adapter: Option<&str>, quick: bool) -> Result<Verdict> {
     let built = step("build the command line", &mut cargo(&["build", "--package", "taskport-cli"]))?;
     let examples = step("examples", &mut cargo(&["build", "--package", "taskport-examples", "--examples"]))?;
     let tested = step("tests", &mut cargo(&["test", "--workspace", "--no-fail-fast"]))?;
-    Ok(Verdict::from_bool(built & examples & tested))
+    // The spans are no part of the default build.
+    let spans = ["test", "--package", "taskport", "--features", "otel", "--test", "it", "spans::"];
+    let traced = step("tests of spans", &mut cargo(&spans))?;
+    Ok(Verdict::from_bool(built & examples & tested & traced))
 }

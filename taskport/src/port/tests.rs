@@ -127,6 +127,7 @@ fn recorded(on_unsupported: OnUnsupported) -> (Arc<Recorder>, Taskport) {
         ids: IdGenerator::new(1),
         clock: Arc::new(SystemClock),
         host: "here".into(),
+        telemetry: Telemetry::new(Arc::new(SystemClock)),
     };
     (recorder, Taskport { inner: Arc::new(inner), parentage: None })
 }

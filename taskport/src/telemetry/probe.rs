@@ -177,3 +177,68 @@ const PAUSED: Metric = Metric {
 };
 
 pub(super) const METRICS: &[Metric] = &[UP, JOBS, OLDEST, PAUSED];
+
+#[cfg(test)]
+mod tests {
+    use taskport_abstraction::SystemClock;
+    use taskport_abstraction::backend::{QueueLimits, QueueOrder};
+
+    use super::*;
+
+    // proves R-404
+    #[tokio::test(start_paused = true)]
+    async fn those_who_ask_within_a_second_share_an_answer() {
+        let probe = Probe::default();
+        let (first, second) = tokio::join!(probe.look(Vec::new()), probe.look(Vec::new()));
+        assert!(Arc::ptr_eq(&first, &second));
+        tokio::time::advance(FRESH_FOR - Duration::from_millis(1)).await;
+        assert!(Arc::ptr_eq(&first, &probe.look(Vec::new()).await));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!Arc::ptr_eq(&first, &probe.look(Vec::new()).await));
+    }
+
+    fn queue(name: &str, queued: u64, paused: bool) -> QueueStats {
+        QueueStats {
+            name: name.parse().unwrap(),
+            order: QueueOrder::default(),
+            limits: QueueLimits::default(),
+            paused,
+            paused_reason: None,
+            counts: Counts { submitted: queued, queued, ..Counts::default() },
+            oldest_queued_at: None,
+        }
+    }
+
+    // proves R-403
+    #[test]
+    fn queues_beyond_the_limit_are_counted_together() {
+        let mut queues: Vec<QueueStats> =
+            (0..QUEUES_MAX + 7).map(|n| queue(&format!("q{n:03}"), 2, n == 105)).collect();
+        queues.push(queue(OTHER, 5, false));
+        let backend: BackendName = "main".parse().unwrap();
+        let down = Seen { backend: "away".parse().unwrap(), queues: None };
+        let mut page = Page::default();
+        write(&[Seen { backend, queues: Some(queues) }, down], &SystemClock, &mut page);
+        let page = page.into_text();
+        let count = |start: &str| page.lines().filter(|line| line.starts_with(start)).count();
+        assert_eq!(
+            count("taskport_queue_jobs{"),
+            (QUEUES_MAX + 1) * 9 - 9,
+            "`other` itself is among the first hundred"
+        );
+        for line in [
+            "taskport_backend_up{backend=\"main\"} 1",
+            "taskport_backend_up{backend=\"away\"} 0",
+            "taskport_queue_jobs{backend=\"main\",queue=\"q000\",state=\"queued\"} 2",
+            "taskport_queue_paused{backend=\"main\",queue=\"other\"} 1",
+        ] {
+            assert!(page.lines().any(|found| found == line), "no {line} in {page}");
+        }
+        let sum: u64 = page
+            .lines()
+            .filter(|line| line.starts_with("taskport_queue_jobs{") && line.contains("\"queued\""))
+            .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
+            .sum();
+        assert_eq!(sum, 2 * (QUEUES_MAX as u64 + 7) + 5, "no job is left out");
+    }
+}

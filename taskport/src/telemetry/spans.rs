@@ -113,14 +113,14 @@ impl AttemptSpans for ProcessSpans {
     }
 
     fn end(&self, span: &Span, verdict: &Verdict) {
-        let (outcome, failure) = match verdict {
-            Verdict::Ack(_) => ("succeeded", None),
-            Verdict::Retry { failure, .. } => ("retried", Some(failure)),
-            Verdict::Reject(failure) => ("failed", Some(failure)),
+        let (verdict, failure) = match verdict {
+            Verdict::Ack(_) => ("ack", None),
+            Verdict::Retry { failure, .. } => ("retry", Some(failure)),
+            Verdict::Reject(failure) => ("reject", Some(failure)),
             Verdict::Cancelled(_) => ("cancelled", None),
-            Verdict::Release => ("released", None),
+            Verdict::Release => ("release", None),
         };
-        span.add_event("settle", vec![KeyValue::new("taskport.outcome", outcome)]);
+        span.add_event("settle", vec![KeyValue::new("taskport.verdict", verdict)]);
         if let Some(failure) = failure {
             // The message of a failure may quote an argument (I7); its kind does not.
             span.set_attribute("error.type", failure.kind.as_str());

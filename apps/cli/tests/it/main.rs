@@ -7,6 +7,8 @@ mod configuration;
 mod demo;
 mod exec_orphans;
 mod jobs;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod sandbox;
 mod store;
 mod usage;

@@ -1,6 +1,8 @@
 //! A directory of its own for each test, the binary run inside it, and output with its ids and times filtered.
 
 use std::io::Write;
+#[cfg(feature = "metrics")]
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::sync_channel;
@@ -190,6 +192,22 @@ impl Worker {
     pub(crate) fn signal(&mut self, signal: Signal) {
         let pid = i32::try_from(self.child().id()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the first line on standard error that holds `words`. What it says later is read and dropped.
+    #[cfg(feature = "metrics")]
+    #[track_caller]
+    pub(crate) fn says(&mut self, words: &'static str) -> String {
+        let stderr = self.child().stderr.take().unwrap();
+        let (tell, told) = sync_channel(1);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                if line.contains(words) {
+                    let _first = tell.try_send(line);
+                }
+            }
+        });
+        told.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it never says `{words}`"))
     }
 
     /// Waits for its end.
