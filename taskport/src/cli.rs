@@ -25,6 +25,7 @@ mod registry;
 mod report;
 mod run;
 mod runs;
+mod schedule;
 mod session;
 mod submit;
 mod table;
@@ -73,6 +74,8 @@ enum Command {
     Runs(runs::Command),
     #[command(subcommand)]
     Queue(queue::Command),
+    #[command(subcommand)]
+    Schedule(schedule::Command),
     #[command(subcommand)]
     Dead(dead::Command),
     #[command(subcommand)]
@@ -164,6 +167,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<Report> {
         Command::Run(run) => run::run(session, run).await,
         Command::Runs(command) => runs::run(session, command).await,
         Command::Queue(command) => queue::run(session, command).await,
+        Command::Schedule(command) => schedule::run(session, command).await,
         Command::Dead(command) => dead::run(session, command).await,
         Command::Outbox(command) => outbox::run(session, command).await,
         Command::Registry(command) => registry::run(session, command),

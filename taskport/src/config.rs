@@ -13,6 +13,7 @@ mod limits;
 mod load;
 mod origin;
 mod problem;
+mod schedule;
 mod schema;
 mod secret;
 mod show;
@@ -30,13 +31,16 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use taskport_abstraction::{BackendName, Error, Result, TaskName, codes, text};
+use taskport_abstraction::{BackendName, Error, Result, ScheduleName, TaskName, codes, text};
 
 use crate::backends;
 
 pub use self::backend::{BackendConfig, OnUnsupported};
 pub use self::load::{Loaded, Loader};
 pub use self::origin::Origin;
+pub use self::schedule::ScheduleConfig;
+#[cfg(feature = "cli")]
+pub(crate) use self::schedule::{is_configured, parse_catch_up};
 pub use self::schema::schema;
 pub use self::secret::{Secret, SecretUrl};
 pub use self::show::Entry;
@@ -66,6 +70,10 @@ pub struct Config {
     /// Tasks that need no code, by name. Since v0.1.
     #[schemars(with = "BTreeMap<String, TaskConfig>")]
     pub tasks: BTreeMap<TaskName, TaskConfig>,
+    /// Schedules, by name, which are put on the default backend when a worker starts. One that is taken out of the file
+    /// goes on until it is removed. Since v0.1.
+    #[schemars(with = "BTreeMap<String, ScheduleConfig>")]
+    pub schedules: BTreeMap<ScheduleName, ScheduleConfig>,
     /// Workflows written as files. Since v0.1.
     pub workflows: WorkflowsConfig,
     /// What is logged, and how. Since v0.1.
@@ -82,6 +90,7 @@ impl Default for Config {
             routing: RoutingConfig::default(),
             worker: WorkerConfig::default(),
             tasks: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             workflows: WorkflowsConfig::default(),
             log: LogConfig::default(),
             telemetry: TelemetryConfig::default(),

@@ -2,6 +2,7 @@
 
 mod builder;
 mod prepare;
+mod schedules;
 mod start_check;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,9 @@ use tracing::{Instrument, Span};
 
 pub use self::builder::Builder;
 pub(crate) use self::builder::random_seed;
+#[cfg(feature = "cli")]
+pub(crate) use self::schedules::{next_ticks, of as schedules_of};
+pub use self::schedules::Schedule;
 pub use self::start_check::check;
 pub(crate) use self::start_check::check_workflow;
 pub use self::transactional::TransactionalSubmit;

@@ -130,6 +130,9 @@ impl WorkerBuilder {
         #[cfg(feature = "metrics")]
         let _metrics = self.serve_metrics(&shutdown).await?;
         let _serving = self.port.inner().telemetry.workers.serve(spec.concurrency);
+        if backend.name() == self.port.default_name() {
+            self.port.put_configured_schedules().await?;
+        }
         let worker = backend.worker(spec).map_err(|error| error.in_backend(backend.name()))?;
         let report = tokio::select! {
             report = worker.run(executor, shutdown) => report,

@@ -42,7 +42,7 @@ pub(super) struct Submit {
 /// What the job asks for.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Job options")]
-struct Options {
+pub(super) struct Options {
     /// The id the job is to have; a repeated submit of one id is the same job
     #[arg(long, value_parser = value::name::<JobId>)]
     id: Option<JobId>,
@@ -135,7 +135,7 @@ fn on_conflict(text: &str) -> Result<OnConflict, String> {
 }
 
 impl Options {
-    fn apply(self, mut call: Call, declared: Option<RetryPolicy>) -> Call {
+    pub(super) fn apply(self, mut call: Call, declared: Option<RetryPolicy>) -> Call {
         macro_rules! set {
             ($($field:ident => $method:ident),+ $(,)?) => {
                 $(if let Some(value) = self.$field { call = call.$method(value); })+

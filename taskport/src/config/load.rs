@@ -8,11 +8,12 @@ use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 use serde::Deserialize;
 use taskport_abstraction::task::Location;
-use taskport_abstraction::{BackendName, Error, Result, TaskName, codes};
+use taskport_abstraction::{BackendName, Error, Result, ScheduleName, TaskName, codes};
 
 use super::file::{FileLayer, parse_value};
 use super::origin::{KeyPath, Origin, Origins};
 use super::problem::Problem;
+use super::ScheduleConfig;
 use super::{
     Action, BackendConfig, Config, DEFAULT_FILE, LogConfig, RoutingConfig, TaskConfig, TaskOptions,
     TelemetryConfig, Variables, WorkerConfig, WorkflowsConfig, limits,
@@ -262,14 +263,15 @@ struct Raw {
     routing: RoutingConfig,
     worker: WorkerConfig,
     tasks: BTreeMap<String, Dict>,
+    schedules: BTreeMap<String, Dict>,
     workflows: WorkflowsConfig,
     log: LogConfig,
     telemetry: TelemetryConfig,
 }
 
 impl Raw {
-    const SECTIONS: [&'static str; 7] =
-        ["backends", "routing", "worker", "tasks", "workflows", "log", "telemetry"];
+    const SECTIONS: [&'static str; 8] =
+        ["backends", "routing", "worker", "tasks", "schedules", "workflows", "log", "telemetry"];
 
     fn check(self, base_dir: &Path) -> Result<Config, Problem> {
         let mut config = Config {
@@ -277,6 +279,7 @@ impl Raw {
             routing: self.routing,
             worker: self.worker,
             tasks: BTreeMap::new(),
+            schedules: BTreeMap::new(),
             workflows: self.workflows,
             log: self.log,
             telemetry: self.telemetry,
@@ -288,6 +291,11 @@ impl Raw {
         for (name, options) in self.tasks {
             let task = read_task(&name, options, base_dir)?;
             config.tasks.insert(checked_name("tasks", &name, TaskName::new)?, task);
+        }
+        for (name, options) in self.schedules {
+            let schedule: ScheduleConfig = read(options, &["schedules", &name], &[])?;
+            schedule.check(&name)?;
+            config.schedules.insert(checked_name("schedules", &name, ScheduleName::new)?, schedule);
         }
         if config.backends.is_empty() {
             config.backends = backends::default_backends();

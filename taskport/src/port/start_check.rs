@@ -6,6 +6,7 @@ use taskport_abstraction::{
 use taskport_registry::Registry;
 
 use super::prepare::{Warned, admit};
+use super::schedules::check_configured;
 use crate::backends;
 use crate::config::{Loaded, OnUnsupported};
 
@@ -22,7 +23,9 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Vec<Error> {
     });
     match capability {
         Ok((name, capability, on_unsupported)) => {
-            check_registry(registry, name, on_unsupported, |_| capability.clone())
+            let mut problems = check_registry(registry, name, on_unsupported, |_| capability.clone());
+            problems.extend(check_configured(loaded, registry, &capability, on_unsupported));
+            problems
         }
         Err(problem) => vec![problem],
     }
