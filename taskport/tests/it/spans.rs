@@ -152,11 +152,11 @@ mod export {
                 (5, Field::Bytes(name)) => span.name = text(name),
                 (6, Field::Number(kind)) => span.kind = kind,
                 (15, Field::Bytes(status)) => {
-                    let codes = fields(status).into_iter().filter_map(|(number, field)| match field {
-                        Field::Number(code) if number == 3 => Some(code),
-                        _ => None,
-                    });
-                    span.status = codes.last().unwrap_or_default();
+                    for (number, field) in fields(status) {
+                        if let (3, Field::Number(code)) = (number, field) {
+                            span.status = code;
+                        }
+                    }
                 }
                 _ => {}
             }
@@ -167,7 +167,13 @@ mod export {
     /// A collector that keeps what it is sent, with the resource's attributes.
     struct Collector {
         address: SocketAddr,
-        got: Arc<Mutex<(Vec<Span>, Vec<(String, String)>)>>,
+        got: Arc<Mutex<Got>>,
+    }
+
+    #[derive(Debug, Clone, Default)]
+    struct Got {
+        spans: Vec<Span>,
+        resource: Vec<(String, String)>,
     }
 
     impl Collector {
@@ -185,7 +191,7 @@ mod export {
         }
     }
 
-    fn serve(mut stream: TcpStream, answer: &str, keep: &Mutex<(Vec<Span>, Vec<(String, String)>)>) {
+    fn serve(mut stream: TcpStream, answer: &str, keep: &Mutex<Got>) {
         let mut request = Vec::new();
         let mut chunk = [0; 4_096];
         let (head, start, len) = loop {
@@ -206,9 +212,9 @@ mod export {
         assert!(head.contains("content-type: application/x-protobuf"), "{head}");
         let mut keep = keep.lock().unwrap();
         for resource in messages(&request[start..], 1) {
-            keep.1 = attributes(messages(resource, 1)[0], 1);
+            keep.resource = attributes(messages(resource, 1)[0], 1);
             for scope in messages(resource, 2) {
-                keep.0.extend(messages(scope, 2).into_iter().map(span));
+                keep.spans.extend(messages(scope, 2).into_iter().map(span));
             }
         }
         if answer.is_empty() {
@@ -261,7 +267,7 @@ mod export {
         drop(listening);
         export.close();
 
-        let (spans, resource) = collector.got.lock().unwrap().clone();
+        let Got { spans, resource } = collector.got.lock().unwrap().clone();
         assert!(resource.contains(&("service.name".into(), "spans-test".into())), "{resource:?}");
         let one = |name: &str| {
             let mut found = spans.iter().filter(|span| span.name == name);
