@@ -18,6 +18,7 @@ mod job;
 mod listing;
 mod logging;
 mod logs;
+mod maintain;
 mod outbox;
 mod progress;
 mod queue;
@@ -78,6 +79,8 @@ enum Command {
     Schedule(schedule::Command),
     #[command(subcommand)]
     Dead(dead::Command),
+    #[command(subcommand)]
+    Maintain(maintain::Command),
     #[command(subcommand)]
     Outbox(outbox::Command),
     #[command(subcommand)]
@@ -169,6 +172,7 @@ async fn dispatch(session: &Session, command: Command) -> Result<Report> {
         Command::Queue(command) => queue::run(session, command).await,
         Command::Schedule(command) => schedule::run(session, command).await,
         Command::Dead(command) => dead::run(session, command).await,
+        Command::Maintain(command) => maintain::run(session, command).await,
         Command::Outbox(command) => outbox::run(session, command).await,
         Command::Registry(command) => registry::run(session, command),
         Command::Backend(command) => backend::run(session, command).await,

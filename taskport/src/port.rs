@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use taskport_abstraction::backend::{Admin, Receipt, Submission};
+use taskport_abstraction::maintenance::Maintenance;
 use taskport_abstraction::id::IdGenerator;
 use taskport_abstraction::options::TraceContext;
 use taskport_abstraction::{
@@ -199,6 +200,15 @@ impl Taskport {
         backend.admin().ok_or_else(|| no_admin(backend.name()))
     }
 
+    /// Upkeep of the default backend: backup, restore, pruning and the like.
+    ///
+    /// # Errors
+    /// `Unsupported` (E-005) where the backend keeps no data of its own.
+    pub fn maintenance(&self) -> Result<&dyn Maintenance> {
+        let backend = &self.default_backend().backend;
+        backend.maintenance().ok_or_else(|| no_maintenance(backend.name()))
+    }
+
     /// The tasks and workflows of this program and its configuration.
     pub fn registry(&self) -> &Registry {
         &self.inner.registry
@@ -343,6 +353,12 @@ fn short_answer(target: &OpenBackend) -> Error {
 
 pub(crate) fn no_admin(backend: &BackendName) -> Error {
     Error::new(&codes::UNSUPPORTED, "administer", "the backend allows no administration").in_backend(backend)
+}
+
+pub(crate) fn no_maintenance(backend: &BackendName) -> Error {
+    Error::new(&codes::UNSUPPORTED, "maintain", "the backend keeps no data of its own")
+        .in_backend(backend)
+        .hint("use the means of the server behind it")
 }
 
 impl fmt::Debug for Taskport {
