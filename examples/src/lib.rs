@@ -3,7 +3,8 @@
 //!
 //! - `cargo run --example quickstart`: declare a task, submit calls, run a worker, read results;
 //! - `cargo run --example retries`: failures that pass, failures for good, dead letters and idempotency keys;
-//! - `cargo run --example workflow`: a graph of steps with a fan-out, which another process finishes.
+//! - `cargo run --example workflow`: a graph of steps with a fan-out, which another process finishes;
+//! - `cargo run --example testing`: what code submits, tomorrow today, and faults on demand.
 //!
 //! The guide below is compiled and run with the tests of this crate.
 #![doc = include_str!("../../docs/guides/getting-started.md")]
@@ -17,3 +18,8 @@ struct Readme;
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/guides/observability.md")]
 struct Observability;
+
+/// The guide to tests compiles and runs.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/guides/testing.md")]
+struct Testing;

@@ -34,7 +34,7 @@
 //!
 //! # Cargo features
 //! `native` (the embedded engine), `macros` (`#[task]`), `cli` (`taskport::main`) and `metrics` (the page for Prometheus over HTTP) are on by default; `http` adds
-//! tasks declared as `kind = "http"`, `otel` spans for OpenTelemetry, and `demo` the demonstration. A library takes
+//! tasks declared as `kind = "http"`, `otel` spans for OpenTelemetry, `testing` the kit for tests, and `demo` the demonstration. A library takes
 //! `default-features = false, features = ["native", "macros"]`.
 
 // The demonstration declares its tasks as a user's program does, and `#[task]` reaches the facade by its name.
@@ -59,6 +59,8 @@ pub mod run;
 mod stock;
 mod tasks;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod worker;
 
 pub use taskport_abstraction as abstraction;

@@ -193,7 +193,7 @@ impl WorkerBuilder {
         }
     }
 
-    fn executor(&self, backend: &BackendName) -> Result<TaskExecutor> {
+    pub(crate) fn executor(&self, backend: &BackendName) -> Result<TaskExecutor> {
         let profiles =
             self.config.profiles.iter().map(|(name, profile)| worker_profile(name, profile)).collect();
         let defaults = ExecutorOptions::default();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use taskport_abstraction::backend::Scope;
 use taskport_abstraction::id::IdGenerator;
-use taskport_abstraction::{BackendName, Clock, Environment, Result, SystemClock};
+use taskport_abstraction::{Backend, BackendName, Clock, Environment, Result, SystemClock};
 use taskport_registry::{Registry, RegistryBuilder};
 
 use super::prepare::Warned;
@@ -22,6 +22,7 @@ pub struct Builder {
     source: Source,
     registry: RegistryBuilder,
     clock: Arc<dyn Clock>,
+    given: Option<Arc<dyn Backend>>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +37,7 @@ impl Default for Builder {
             source: Source::Files(Loader::new()),
             registry: RegistryBuilder::default(),
             clock: Arc::new(SystemClock),
+            given: None,
         }
     }
 }
@@ -69,6 +71,13 @@ impl Builder {
         self
     }
 
+    /// Takes a backend that is there already, in place of the configured one of its name.
+    #[cfg(feature = "testing")]
+    pub(crate) fn given(mut self, backend: Arc<dyn Backend>) -> Self {
+        self.given = Some(backend);
+        self
+    }
+
     /// Connects every backend and checks the registry against what they can do.
     ///
     /// # Errors
@@ -89,7 +98,8 @@ impl Builder {
                 host: host.clone(),
                 pid: std::process::id(),
             };
-            match open_backend(name, config, &loaded, environment).await {
+            let given = self.given.clone().filter(|backend| backend.name() == name);
+            match open_backend(name, config, &loaded, environment, given).await {
                 Ok(open) => backends.insert(name.clone(), open),
                 Err(error) => {
                     close_all(&backends).await;
@@ -113,10 +123,15 @@ async fn open_backend(
     config: &BackendConfig,
     loaded: &Loaded,
     environment: Environment,
+    given: Option<Arc<dyn Backend>>,
 ) -> Result<OpenBackend> {
-    let kind = backends::find(&config.kind)?;
-    let options = config.revealed(&loaded.variables)?;
-    let backend = (kind.open)(name.clone(), options, environment).await?;
+    let backend = match given {
+        Some(backend) => backend,
+        None => {
+            let kind = backends::find(&config.kind)?;
+            (kind.open)(name.clone(), config.revealed(&loaded.variables)?, environment).await?
+        }
+    };
     Ok(OpenBackend { backend, on_unsupported: config.on_unsupported, warned: Warned::default() })
 }
 

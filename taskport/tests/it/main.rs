@@ -14,4 +14,6 @@ mod outbox;
 mod runs;
 mod spans;
 mod task_attribute;
+#[cfg(feature = "testing")]
+mod testing;
 mod ui;
