@@ -149,7 +149,11 @@ fn not_applied(job: &Job, _: &Context) -> Option<String> {
 
 fn early(job: &Job, context: &Context) -> Option<String> {
     let not_before = job.not_before_us?;
-    let started = job.started().filter_map(|attempt| attempt.first_start_wall_us).min()?;
+    // Whoever asks for an ended job to run again has it run at once.
+    let requeued =
+        |attempt: &&Attempt| job.requeued_us.is_some_and(|requeued| Some(requeued) <= attempt.first_start_us);
+    let started = job.started().filter(|attempt| !requeued(attempt));
+    let started = started.filter_map(|attempt| attempt.first_start_wall_us).min()?;
     let is_early = started.saturating_add(context.clock_bound_us) < not_before;
     is_early.then(|| format!("started {} us before its time", not_before - started))
 }

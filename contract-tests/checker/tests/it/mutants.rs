@@ -57,6 +57,13 @@ const INNOCENT: &[(&str, Mutation)] = &[
         let due = find(h, "delayed-1", Submit, Invoke).not_before_us.unwrap();
         find(h, "delayed-1", Effect, Start).wall_us = due - 1_000;
     }),
+    ("start early after a requeue", |h| {
+        let start = find(h, "delayed-1", Effect, Start).clone();
+        later(find(h, "delayed-1", Submit, Invoke));
+        let mut requeue = Line::new("client", Requeue, Invoke, start.at_us, start.wall_us);
+        requeue.key = start.key;
+        h.push(requeue);
+    }),
     ("start out of order where the submit was not acknowledged", |h| {
         swap_starts(h);
         h.iter_mut()
