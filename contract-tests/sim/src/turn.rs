@@ -14,7 +14,7 @@ use taskport_engine::{Enqueued, Store, Transaction};
 use crate::broken::{Broken, hold};
 use crate::faults::Faults;
 use crate::model::Model;
-use crate::plan::{Plan, pick};
+use crate::plan::Plan;
 use crate::process::Hand;
 use crate::store::{Shared, SimStore};
 
@@ -31,7 +31,10 @@ pub(crate) enum Deed {
 /// What has been made so far, to be asked for again.
 #[derive(Debug, Default)]
 pub(crate) struct Made {
+    /// Those that clients submitted.
     pub(crate) jobs: Vec<JobId>,
+    /// Those of steps.
+    pub(crate) step_jobs: Vec<JobId>,
     pub(crate) runs: Vec<(RunId, Arc<WorkflowDefinition>, Payload)>,
 }
 
@@ -115,10 +118,10 @@ impl<S: Store> Turn<'_, S> {
 
     /// A job that somebody made, or one that nobody did.
     fn any_job(&mut self) -> JobId {
-        if self.made.jobs.is_empty() || self.rng.u8(0..50) == 0 {
-            return "nobody".parse().expect("a good name");
-        }
-        pick(self.rng, &self.made.jobs).clone()
+        let (own, of_steps) = (self.made.jobs.len(), self.made.step_jobs.len());
+        let at = self.rng.usize(0..=own + of_steps);
+        let job = self.made.jobs.get(at).or_else(|| self.made.step_jobs.get(at.checked_sub(own)?));
+        job.cloned().unwrap_or_else(|| "nobody".parse().expect("a good name"))
     }
 }
 

@@ -9,7 +9,8 @@ use taskport_engine::Store;
 use taskport_engine::inbox::{InboxRecord, OutgoingRecord};
 use taskport_engine::record::{BatchRecord, GateName, GateRecord, JobRecord, ScheduleRecord};
 use taskport_engine::store::{
-    BatchOutline, Grant, JobOutline, JournalEnd, KeepJournal, Keeper, LimitRows, ReadBatches, ReadInbox, ReadJournal, ReadSchedules, RunOutline, Slice, TakeInbox, Upkeep, WriteSchedules,
+    BatchOutline, Grant, JobOutline, JournalEnd, KeepJournal, Keeper, LimitRows, ReadBatches, ReadInbox,
+    ReadJournal, ReadSchedules, RunOutline, Slice, TakeInbox, Upkeep, WriteSchedules,
 };
 
 use super::{SimStore, pass_on};
@@ -77,11 +78,11 @@ impl<S: Store> Upkeep for SimStore<S> {
     }
 
     fn replaced(&mut self) -> bool {
-        self.below.replaced()
+        self.below.lock().replaced()
     }
 
     fn keeper(&self) -> Arc<dyn Keeper> {
-        self.below.keeper()
+        self.below.lock().keeper()
     }
 }
 

@@ -11,13 +11,14 @@ use super::{Deed, Turn, Tx, brief};
 use crate::broken::{Broken, hold};
 use crate::graph;
 use crate::history;
-use crate::plan::RESULT_BYTES_MAX;
+use crate::plan::{RESULT_BYTES_MAX, pick};
 
 impl<S: Store> Turn<'_, S> {
     /// Hands in a few jobs, one of which may have been handed in before.
     pub(super) fn submit(&mut self, tx: &mut Tx<'_, S>) -> Result<(), Broken> {
         for _ in 0..self.rng.u8(1..=4) {
-            let id = if self.rng.u8(0..12) == 0 { self.any_job() } else { self.new_id() };
+            let again = self.rng.u8(0..12) == 0 && !self.made.jobs.is_empty();
+            let id = if again { pick(self.rng, &self.made.jobs).clone() } else { self.new_id() };
             let arguments = Payload::json(format!("[[{}],{{}}]", self.rng.u8(0..3)));
             let call = RawCall { task: "plain".parse().expect("a good name"), arguments };
             let options = self.plan.options(self.rng, self.now);
@@ -76,8 +77,8 @@ impl<S: Store> Turn<'_, S> {
             let Some(step) = &delivery.step else { continue };
             let upstream = tx.upstream(step);
             hold!(upstream.is_ok() || self.struck(), "upstream", "{step:?}: {upstream:?}");
-            if !self.made.jobs.contains(&delivery.lease.job) {
-                self.made.jobs.push(delivery.lease.job.clone());
+            if !self.made.step_jobs.contains(&delivery.lease.job) {
+                self.made.step_jobs.push(delivery.lease.job.clone());
             }
         }
         self.deeds.push(Deed::Claim(deliveries));
