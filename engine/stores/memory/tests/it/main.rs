@@ -3,5 +3,6 @@
 
 mod ends;
 mod runs;
+mod schedules;
 mod several;
 mod world;
