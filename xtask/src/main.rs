@@ -6,6 +6,7 @@ mod contract;
 mod generate;
 mod lint;
 mod process;
+mod sim;
 mod test;
 mod tidy;
 
@@ -44,6 +45,13 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The engine in a made-up world by seed, with faults; prints how to play a broken promise again
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// Those of the simulation: `--help` tells them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Writes the generated documents anew
     Generate,
 }
@@ -54,6 +62,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Test { adapter, quick } => test::run(adapter.as_deref(), quick),
         Command::Contract { backend, json } => contract::run(backend.as_deref(), json),
+        Command::Sim { arguments } => sim::run(&arguments),
         Command::Generate => generate::write(),
     };
     match done {

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::Verdict;
 use crate::process::{cargo, root, step};
+use crate::sim;
 
 /// Runs the tests. The backends of this workspace so far need no server; an adapter that needs one brings `ci/up.sh`,
 /// which installs and starts it, and `ci/down.sh`.
@@ -23,7 +24,8 @@ pub(crate) fn run(adapter: Option<&str>, quick: bool) -> Result<Verdict> {
         let unit = step("unit tests", &mut cargo(&["test", "--workspace", "--lib", "--quiet"]))?;
         let contract =
             ["test", "--package", "taskport-native", "--test", "contract", "--quiet", "--", "memory::"];
-        return Ok(Verdict::from_bool(unit & step("contract suite in memory", &mut cargo(&contract))?));
+        let contract = step("contract suite in memory", &mut cargo(&contract))?;
+        return Ok(Verdict::from_bool(unit & contract & sim::slice("dev", "0.1")?));
     }
     // The binary is built first: tests that run it as a user do not pay for a build inside a time limit.
     let built = step("build the command line", &mut cargo(&["build", "--package", "taskport-cli"]))?;
@@ -32,5 +34,6 @@ pub(crate) fn run(adapter: Option<&str>, quick: bool) -> Result<Verdict> {
     // The spans are no part of the default build.
     let spans = ["test", "--package", "taskport", "--features", "otel", "--test", "it", "spans::"];
     let traced = step("tests of spans", &mut cargo(&spans))?;
-    Ok(Verdict::from_bool(built & examples & tested & traced))
+    let simulated = sim::slice("campaign", "1.25")?;
+    Ok(Verdict::from_bool(built & examples & tested & traced & simulated))
 }

@@ -12,7 +12,7 @@ const ROOMS: &[&[&str]] = &[
     &["abstraction"],
     &["macros", "registry", "engine/core", "contract-tests/checker"],
     &["worker", "engine/stores", "engine/runtime"],
-    &["contract-tests/suite"],
+    &["contract-tests/suite", "contract-tests/sim"],
     &["adapters"],
     &["taskport"],
     &["apps", "examples", "xtask"],
