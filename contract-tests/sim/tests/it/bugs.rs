@@ -31,7 +31,7 @@ const EXPECTED: &[(Bug, &[&str])] = &[
     (Bug::DeleteLost, &["ghost", "account", "purge", "stuck"]),
 ];
 
-// proves R-417
+// proves R-419
 #[test]
 fn every_planted_defect_is_found() {
     assert_eq!(EXPECTED.len(), Bug::ALL.len());

@@ -25,7 +25,7 @@ fn the_same_seed_is_the_same_run() {
     }
 }
 
-// proves R-410 R-416
+// proves R-410 R-413 R-414 R-415 R-416 R-417
 #[test]
 fn processes_that_share_a_store_keep_every_promise() {
     let mut figures = Figures::default();
