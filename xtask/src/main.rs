@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool speaks on its streams")]
 
+mod bench;
 mod contract;
 mod generate;
 mod lint;
@@ -45,6 +46,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Side by side with peers and a hand-written loop, in one run
+    Bench(bench::Bench),
     /// The engine in a made-up world by seed, with faults; prints how to play a broken promise again
     #[command(disable_help_flag = true)]
     Sim {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Test { adapter, quick } => test::run(adapter.as_deref(), quick),
         Command::Contract { backend, json } => contract::run(backend.as_deref(), json),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Sim { arguments } => sim::run(&arguments),
         Command::Generate => generate::write(),
     };

@@ -22,7 +22,7 @@ import (
 )
 
 type arguments struct {
-	dir, durability                             string
+	dir, durability                           string
 	jobs, batch, workers, singles, submitters int
 }
 

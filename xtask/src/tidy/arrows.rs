@@ -15,7 +15,7 @@ const ROOMS: &[&[&str]] = &[
     &["contract-tests/suite", "contract-tests/sim"],
     &["adapters"],
     &["taskport"],
-    &["apps", "examples", "xtask"],
+    &["apps", "examples", "benches", "xtask"],
 ];
 
 #[derive(Deserialize)]
