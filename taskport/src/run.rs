@@ -17,6 +17,7 @@ use taskport_registry::{Registry, RegistryBuilder};
 
 use crate::job::within;
 use crate::port::{Taskport, check_workflow};
+use crate::telemetry::spans;
 
 /// What names a workflow to run: the name of a registered one, or a definition.
 pub trait WorkflowSource {
@@ -64,7 +65,7 @@ impl Taskport {
             id: id.clone(),
             definition: definition.clone(),
             input: Payload::encode(input)?,
-            trace: None,
+            trace: spans::current_trace(),
         };
         let started = workflows(backend)?.start(vec![request]).await;
         let id =
