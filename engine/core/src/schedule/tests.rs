@@ -181,7 +181,7 @@ fn the_search_ends_at_both_ends_of_time() {
     assert_eq!(rare.next(Timestamp::from_micros(i64::MIN)), Some(Timestamp::default()));
 }
 
-// proves R-450
+// proves R-447
 #[test]
 fn a_tick_has_one_id_and_one_delay() {
     let (name, tick) = (ScheduleName::new("nightly").unwrap(), at("2026-01-02T03:00:00Z"));
@@ -295,7 +295,7 @@ proptest! {
         prop_assert_eq!(found, expected, "{}", expression);
     }
 
-    // proves R-447
+    // proves R-446
     #[test]
     fn the_next_tick_is_later_and_nothing_lies_between(
         (zone, change) in proptest::sample::select(ZONES.to_vec()),

@@ -182,13 +182,13 @@ fn check<S: Store>(
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    // proves
+    // proves
     #[test]
     fn ticks_fire_as_the_model_says_in_memory(policy in policy(), steps in steps()) {
         check(vec![memory().engine], policy, steps, |_| None);
     }
 
-    // proves
+    // proves
     #[test]
     fn ticks_fire_as_the_model_says_with_two_engines_on_one_file(policy in policy(), steps in steps()) {
         let (directory, world) = sqlite();
@@ -198,7 +198,7 @@ proptest! {
     }
 }
 
-// proves R-457
+// proves R-448
 #[test]
 fn a_long_rest_is_settled_in_bounded_steps_and_exactly() {
     let config = EngineConfig { tick_jobs_max: 7, ..EngineConfig::default() };
@@ -225,7 +225,7 @@ fn a_long_rest_is_settled_in_bounded_steps_and_exactly() {
     assert_eq!(ticks.last(), Some(&world.now), "the newest are those that fire");
 }
 
-// proves R-458
+// proves R-449
 #[test]
 fn a_refused_job_is_a_missed_tick_and_the_schedule_goes_on() {
     let mut world = memory();
@@ -245,7 +245,7 @@ fn a_refused_job_is_a_missed_tick_and_the_schedule_goes_on() {
     }
 }
 
-// proves R-459
+// proves R-449
 #[test]
 fn one_job_at_a_time_by_an_idempotency_key() {
     use taskport_abstraction::options::{Idempotency, OnConflict, Unique};
@@ -268,7 +268,7 @@ fn one_job_at_a_time_by_an_idempotency_key() {
     assert_eq!((seen.fired, seen.problem), (2, None));
 }
 
-// proves R-460
+// proves R-449
 #[test]
 fn a_backfilled_tick_does_not_fire_again_and_a_fired_one_is_not_filled() {
     let mut world = memory();
