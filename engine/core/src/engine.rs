@@ -163,8 +163,10 @@ impl<S: Store> Engine<S> {
 
     /// When the next look for what is over is due, where anything is ever over.
     pub(crate) fn upkeep_due(&mut self) -> Result<Option<Timestamp>> {
-        if self.walking.due.is_none() && upkeep::walk_rest(&self.config.retention, 0).is_some() {
-            self.walking.due = Some(self.store.upkeep_due()?);
+        if self.walking.due.is_none()
+            && let Some(rest) = upkeep::walk_rest(&self.config.retention, 0)
+        {
+            self.walking.due = Some(self.store.walked_at()? + rest);
         }
         Ok(self.walking.due)
     }

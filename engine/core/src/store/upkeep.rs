@@ -10,11 +10,11 @@ use taskport_abstraction::{BatchId, JobId, JobState, Result, RunId, Timestamp};
 
 /// Reading and deleting in bulk what has ended. Nothing here decides what may go.
 pub trait Upkeep {
-    /// When the next look for what is over is due, for all who share the store.
-    fn upkeep_due(&mut self) -> Result<Timestamp>;
+    /// When anybody last walked over what has ended, of all who share the store.
+    fn walked_at(&mut self) -> Result<Timestamp>;
 
-    /// Sets when the next look for what is over is due.
-    fn put_upkeep_due(&mut self, moment: Timestamp) -> Result<()>;
+    /// Sets when anybody last walked over what has ended.
+    fn put_walked_at(&mut self, moment: Timestamp) -> Result<()>;
 
     /// The first jobs above `after` by rising `seq`.
     fn outlines(&mut self, after: i64, slice: Slice) -> Result<Vec<JobOutline>>;

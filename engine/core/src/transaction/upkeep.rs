@@ -197,9 +197,9 @@ impl<S: Store> Transaction<'_, S> {
             self.prune(&retention, &mut sweep)?;
         }
         if sweep.is_done() {
-            let next = now + walk_rest(&retention, sweep.kept).unwrap_or_default();
-            self.engine.walking.due = Some(next);
-            self.store(|store| store.put_upkeep_due(next))
+            let rest = walk_rest(&retention, sweep.kept).unwrap_or_default();
+            self.engine.walking.due = Some(now + rest);
+            self.store(|store| store.put_walked_at(now))
         } else {
             self.engine.walking.due = Some(now + SLICE_REST);
             self.engine.walking.sweep = Some(sweep);
@@ -210,13 +210,12 @@ impl<S: Store> Transaction<'_, S> {
     /// Takes the walk upon this process, unless another was faster.
     fn begin_walk(&mut self, retention: &Retention) -> Result<Option<Sweep>> {
         let now = self.now;
-        let due = self.store(|store| store.upkeep_due())?;
+        let due = self.store(|store| store.walked_at())? + walk_rest(retention, 0).unwrap_or_default();
         if due > now {
             self.engine.walking.due = Some(due);
             return Ok(None);
         }
-        let next = now + walk_rest(retention, 0).unwrap_or_default();
-        self.store(|store| store.put_upkeep_due(next))?;
+        self.store(|store| store.put_walked_at(now))?;
         Ok(Some(Sweep::new(SweepMode::Remove)))
     }
 }

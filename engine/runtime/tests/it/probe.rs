@@ -239,8 +239,8 @@ impl<S: Store> KeepJournal for Probe<S> {
 
 impl<S: Store> Upkeep for Probe<S> {
     forward! {
-        upkeep_due() -> Result<Timestamp>;
-        put_upkeep_due(moment: Timestamp) -> Result<()>;
+        walked_at() -> Result<Timestamp>;
+        put_walked_at(moment: Timestamp) -> Result<()>;
         outlines(after: i64, slice: Slice) -> Result<Vec<JobOutline>>;
         outlines_of_run(run: &RunId, slice: Slice) -> Result<Vec<JobOutline>>;
         delete_outlined(jobs: &[JobOutline]) -> Result<()>;

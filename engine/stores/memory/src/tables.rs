@@ -38,8 +38,8 @@ pub(crate) struct Tables {
     pub(crate) run_steps: BTreeMap<(RunId, u32), StepRecord>,
     /// What jobs said, by `seq` and number.
     pub(crate) journal: BTreeMap<(i64, u64), JournalEntry>,
-    /// When the next look for what is over is due. It is not undone: a look that came to nothing was one.
-    pub(crate) upkeep_due: Timestamp,
+    /// When somebody last walked over what has ended. It is not undone: a walk that came to nothing was one.
+    pub(crate) walked_at: Timestamp,
     undo: Vec<Undo>,
 }
 

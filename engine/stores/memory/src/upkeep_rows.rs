@@ -15,12 +15,12 @@ use taskport_engine::store::{BatchOutline, JobOutline, Keeper, RunOutline, Slice
 use crate::store::{MemoryReader, MemoryStore};
 
 impl Upkeep for MemoryStore {
-    fn upkeep_due(&mut self) -> Result<Timestamp> {
-        Ok(self.with(|tables| tables.upkeep_due))
+    fn walked_at(&mut self) -> Result<Timestamp> {
+        Ok(self.with(|tables| tables.walked_at))
     }
 
-    fn put_upkeep_due(&mut self, moment: Timestamp) -> Result<()> {
-        self.with(|tables| tables.upkeep_due = moment);
+    fn put_walked_at(&mut self, moment: Timestamp) -> Result<()> {
+        self.with(|tables| tables.walked_at = moment);
         Ok(())
     }
 

@@ -105,7 +105,7 @@ fn prepare(staged: &mut Connection, live: &Connection) -> Result<()> {
             Ok((row.get(0)?, row.get(1)?))
         })
         .during("restore")?;
-    let set = "UPDATE taskport_upkeep SET due_at = 0, keys_given_up = ?1, restored = ?2";
+    let set = "UPDATE taskport_upkeep SET walked_at = 0, keys_given_up = ?1, restored = ?2";
     staged.execute(set, [generation.0 + 1, generation.1 + 1]).during("restore")?;
     // Whoever worked when the copy was made does so no longer.
     staged.execute("DELETE FROM taskport_workers", []).during("restore")?;

@@ -66,15 +66,15 @@ impl SqliteReader {
 }
 
 impl Upkeep for SqliteStore {
-    fn upkeep_due(&mut self) -> Result<Timestamp> {
-        let sql = "SELECT due_at FROM taskport_upkeep";
+    fn walked_at(&mut self) -> Result<Timestamp> {
+        let sql = "SELECT walked_at FROM taskport_upkeep";
         let mut statement = self.connection().prepare_cached(sql).during("read")?;
-        let due: Option<i64> = statement.query_row([], |row| row.get(0)).optional().during("read")?;
-        Ok(Timestamp::from_micros(due.unwrap_or_default()))
+        let walked: Option<i64> = statement.query_row([], |row| row.get(0)).optional().during("read")?;
+        Ok(Timestamp::from_micros(walked.unwrap_or_default()))
     }
 
-    fn put_upkeep_due(&mut self, moment: Timestamp) -> Result<()> {
-        self.execute("UPDATE taskport_upkeep SET due_at = ?1", [moment.as_micros()])?;
+    fn put_walked_at(&mut self, moment: Timestamp) -> Result<()> {
+        self.execute("UPDATE taskport_upkeep SET walked_at = ?1", [moment.as_micros()])?;
         Ok(())
     }
 

@@ -215,10 +215,16 @@ fn of_two_processes_one_walks() {
     let mut other = SqliteStore::open(h.path(), SqliteOptions::default()).unwrap();
     h.pass(3_600);
     settle_down(&mut h);
-    let due = other.upkeep_due().unwrap();
-    assert!(due > h.now, "the walk is taken");
+    let walked = other.walked_at().unwrap();
+    assert!(walked > start() + HOUR, "the walk is taken");
     let mut second = Engine::open(other, keeping(hour_for_all()), h.now).unwrap();
-    assert_eq!(second.next_due().unwrap(), Some(due), "the other waits for the next one");
+    assert_eq!(second.next_due().unwrap(), Some(walked + HOUR / 16), "the other waits for the next one");
+    drop(second);
+    // One that is to keep less does not wait for the time of those who keep more.
+    let other = SqliteStore::open(h.path(), SqliteOptions::default()).unwrap();
+    let minute = Retention { succeeded: Some(HOUR / 60), ..Retention::default() };
+    let mut third = Engine::open(other, keeping(minute), h.now).unwrap();
+    assert_eq!(third.next_due().unwrap(), Some(walked + HOUR / 60 / 16));
 }
 
 #[test]
