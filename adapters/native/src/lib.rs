@@ -13,8 +13,8 @@ mod journal;
 mod maintenance;
 mod outbox;
 mod over;
-mod schedules;
 mod retention;
+mod schedules;
 mod workflows;
 
 use std::sync::Arc;

@@ -33,7 +33,13 @@ pub struct RetentionConfig {
 impl Default for RetentionConfig {
     fn default() -> Self {
         let week = Keep(Some(7 * DAY));
-        Self { succeeded: week, failed: Keep(None), cancelled: week, expired: week, runs: Keep(Some(30 * DAY)) }
+        Self {
+            succeeded: week,
+            failed: Keep(None),
+            cancelled: week,
+            expired: week,
+            runs: Keep(Some(30 * DAY)),
+        }
     }
 }
 

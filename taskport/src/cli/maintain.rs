@@ -13,10 +13,10 @@ use super::table::Facts;
 use super::terminal::Printable;
 use super::value;
 use crate::abstraction::backend::Backend;
+use crate::abstraction::codes;
 use crate::abstraction::maintenance::{
     BackupReport, IntegrityReport, PruneReport, Repair, Retention, SizeReport,
 };
-use crate::abstraction::codes;
 use crate::{Error, Result, port};
 
 /// Back up, restore, check and tidy what a backend keeps.
