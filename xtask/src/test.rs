@@ -30,10 +30,14 @@ pub(crate) fn run(adapter: Option<&str>, quick: bool) -> Result<Verdict> {
     // The binary is built first: tests that run it as a user do not pay for a build inside a time limit.
     let built = step("build the command line", &mut cargo(&["build", "--package", "taskport-cli"]))?;
     let examples = step("examples", &mut cargo(&["build", "--package", "taskport-examples", "--examples"]))?;
+    // It has a workspace of its own, and so a directory of its own for what is built.
+    let sqlx =
+        ["run", "--quiet", "--manifest-path", "examples/sqlx/Cargo.toml", "--target-dir", "target/sqlx"];
+    let sqlx = step("example with sqlx", &mut cargo(&sqlx))?;
     let tested = step("tests", &mut cargo(&["test", "--workspace", "--no-fail-fast"]))?;
     // The spans are no part of the default build.
     let spans = ["test", "--package", "taskport", "--features", "otel", "--test", "it", "spans::"];
     let traced = step("tests of spans", &mut cargo(&spans))?;
     let simulated = sim::slice("campaign", "1.25")?;
-    Ok(Verdict::from_bool(built & examples & tested & traced & simulated))
+    Ok(Verdict::from_bool(built & examples & sqlx & tested & traced & simulated))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use taskport_abstraction::backend::{Attempt, Delivery, Lease, Verdict};
 use taskport_abstraction::context::{StopReason, Upstream};
+use taskport_abstraction::journal::{LogLevel, Note};
 use taskport_abstraction::task::BoxFuture;
 use taskport_abstraction::{
     AttemptControl, Executor, FailureKind, JobId, JobOptions, LeaseToken, Payload, QueueName, RawCall,
@@ -235,6 +236,22 @@ pub(crate) fn earlier_results_are_read_through_the_parent() {
         let (mut attempt, _control) = attempt("reads_upstream", "[[],{}]", JobOptions::default());
         attempt.delivery.upstream = Some(Arc::new(List));
         assert_eq!(executor.execute(attempt).await, Verdict::Ack(Payload::json("[[1,3],7]")));
+    });
+}
+
+// proves R-462
+pub(crate) fn what_a_child_says_is_with_the_parent_before_its_end() {
+    block_on(async {
+        let executor = executor(options());
+        for attempts in 1..=20 {
+            let (attempt, control) = attempt("says", "[[],{}]", JobOptions::default());
+            assert_eq!(executor.execute(attempt).await, Verdict::Ack(Payload::json("50")));
+            let said: Vec<Note> = control.take_notes().into_iter().map(|note| note.note).collect();
+            assert_eq!(said.len(), 51, "attempt {attempts}");
+            assert_eq!(said[49], Note::Log { level: LogLevel::Info, message: "line 49".into() });
+            assert_eq!(said[50], Note::Partial(Payload::json("[50]")));
+            assert_eq!(control.progress().unwrap().fraction, 1.0);
+        }
     });
 }
 

@@ -40,6 +40,7 @@ fn trials() -> Vec<Trial> {
         a_stop_reaches_a_handler_that_never_yields,
         a_handler_that_ignores_a_cancel_is_killed_after_the_grace,
         earlier_results_are_read_through_the_parent,
+        what_a_child_says_is_with_the_parent_before_its_end,
         a_program_that_a_handler_starts_is_no_child,
         children_are_bounded_and_end_with_their_pool,
         children_end_with_their_parent,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use taskport_abstraction::journal::LogLevel;
 use taskport_abstraction::task::{Execution, Handler, Location};
 use taskport_abstraction::{
     ArgumentsView, Payload, TaskContext, TaskDefinition, TaskError, TaskName, TaskResult,
@@ -29,6 +30,14 @@ pub(crate) fn registry() -> Registry {
             loop {
                 std::hint::spin_loop();
             }
+        }),
+        ("says", |context, _| {
+            for line in 0..50 {
+                context.log(LogLevel::Info, format!("line {line}"));
+            }
+            context.progress(1.0, None);
+            context.partial(&[50])?;
+            Ok(Payload::encode(&50)?)
         }),
         ("reads_upstream", |context, _| {
             let all: Vec<u32> = context.blocking().upstream_all("list")?;
