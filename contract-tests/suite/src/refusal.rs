@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskport_abstraction::backend::QueueOrder;
+use taskport_abstraction::backend::{QueueLimits, QueueOrder, Rate};
 use taskport_abstraction::options::{OnConflict, Unique};
 use taskport_abstraction::{
     Call, Capability, Error, Feature, QueueName, RetryPolicy, Support, WithOptions, codes,
@@ -41,6 +41,10 @@ async fn ask(f: &Fixture, feature: Feature) -> Option<Error> {
         let queue = QueueName::default_queue();
         f.backend().admin()?.set_order(&queue, order).await.err()
     };
+    let limits = async |limits| {
+        let queue = QueueName::default_queue();
+        f.backend().admin()?.set_limits(&queue, limits).await.err()
+    };
     match feature {
         Feature::Priority => submit(echo(1).priority(9)).await,
         Feature::OrderingKey => submit(echo(1).ordering_key("k")).await,
@@ -66,6 +70,20 @@ async fn ask(f: &Fixture, feature: Feature) -> Option<Error> {
         Feature::TraceContext => submit(echo(1).trace(TRACE)).await,
         Feature::OrderFifo => order(QueueOrder::Fifo).await,
         Feature::OrderLifo => order(QueueOrder::Lifo).await,
+        Feature::OrderFair => order(QueueOrder::Fair).await,
+        Feature::OrderAgeing => limits(QueueLimits { ageing: Some(second), ..QueueLimits::default() }).await,
+        Feature::QueueConcurrency => {
+            limits(QueueLimits { concurrency_max: Some(1), ..QueueLimits::default() }).await
+        }
+        Feature::QueueRateLimit => {
+            let rate = Some(Rate { count: 1, period: second });
+            limits(QueueLimits { rate, ..QueueLimits::default() }).await
+        }
+        Feature::UniqueIgnore => submit(echo(1).unique("k", Unique::WhileLive, OnConflict::Ignore)).await,
+        Feature::Batches => {
+            assert!(f.backend().batches().is_none(), "batches are offered and declared unsupported");
+            None
+        }
         Feature::Backup => f.backend().maintenance()?.backup(&f.path("copy")).await.err(),
         Feature::Restore => f.backend().maintenance()?.restore(&f.path("copy")).await.err(),
         Feature::Vacuum => f.backend().maintenance()?.vacuum().await.err(),

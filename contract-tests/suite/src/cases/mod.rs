@@ -1,10 +1,12 @@
 //! The contracts, by what they are about.
 
 mod admin;
+mod batches;
 mod control;
 mod describe;
 mod journal;
 mod lease;
+mod limits;
 mod order;
 mod outbox;
 mod retry;
@@ -25,6 +27,8 @@ pub(crate) fn all() -> impl Iterator<Item = Case> {
     [
         submit::CASES,
         order::CASES,
+        limits::CASES,
+        batches::CASES,
         time::CASES,
         retry::CASES,
         unique::CASES,
