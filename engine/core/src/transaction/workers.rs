@@ -61,6 +61,8 @@ impl<S: Store> Transaction<'_, S> {
         worker.load = load;
         worker.seen_at = self.now;
         worker.forget_at = self.now + worker.lease_for + self.engine.config.forget_workers_after;
+        // Earlier than before where the clock was set back.
+        self.engine.wake_at(worker.forget_at);
         self.store(|store| store.put_worker(&worker))?;
         Ok(true)
     }
