@@ -31,8 +31,8 @@ pub struct Engine<S: Store> {
     leases: HashMap<i64, LeaseFacts>,
     seq_next: Option<i64>,
     timer: Timer,
-    /// Since when claims may find more than they did.
-    again: Option<Timestamp>,
+    /// Whether claims may find more than they did.
+    again: bool,
     pub(crate) walking: Walking,
     /// Another connection has committed since [`changed_elsewhere`](Self::changed_elsewhere) was asked.
     changed: bool,
@@ -94,7 +94,7 @@ impl<S: Store> Engine<S> {
             leases: HashMap::new(),
             seq_next: None,
             timer: Timer::Unknown,
-            again: None,
+            again: false,
             walking: Walking::default(),
             changed: false,
             inbox_may_wait: true,
@@ -150,8 +150,9 @@ impl<S: Store> Engine<S> {
     /// # Errors
     /// Those of the store.
     pub fn next_due(&mut self) -> Result<Option<Timestamp>> {
-        if self.again.is_some() {
-            return Ok(self.again);
+        if self.again {
+            // At once, whatever becomes of the clock until somebody asks.
+            return Ok(Some(Timestamp::default()));
         }
         if let Timer::At(moment) = self.timer {
             return Ok(moment);
@@ -207,13 +208,13 @@ impl<S: Store> Engine<S> {
     }
 
     /// Sees to it that claims are served again at once, since there may be more for them.
-    pub(crate) fn look_again(&mut self, now: Timestamp) {
-        self.again = Some(now);
+    pub(crate) fn look_again(&mut self) {
+        self.again = true;
     }
 
     /// Lets the next question for the time go to the store.
     pub(crate) fn ask_for_time_again(&mut self) {
-        self.again = None;
+        self.again = false;
         self.timer = Timer::Unknown;
     }
 

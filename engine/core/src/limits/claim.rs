@@ -30,7 +30,7 @@ impl<S: Store> Transaction<'_, S> {
         }
         if started.len() < grant.max && (parked >= PARKED_MAX || self.freed > freed_before) {
             // There may be more for whoever waits.
-            self.engine.look_again(self.now);
+            self.engine.look_again();
         }
         Ok(started)
     }
