@@ -66,8 +66,8 @@ impl<S: Store> KeepJournal for SimStore<S> {
 
 impl<S: Store> Upkeep for SimStore<S> {
     pass_on! {
-        upkeep_due() -> Timestamp;
-        put_upkeep_due(moment: Timestamp) -> ();
+        walked_at() -> Timestamp;
+        put_walked_at(moment: Timestamp) -> ();
         outlines(after: i64, slice: Slice) -> Vec<JobOutline>;
         outlines_of_run(run: &RunId, slice: Slice) -> Vec<JobOutline>;
         delete_outlined(jobs: &[JobOutline]) -> ();
