@@ -137,7 +137,7 @@ async fn a_restore_brings_back_what_was_there(f: Fixture) {
     let before = f.list(JobFilter::default()).await;
     let copy = f.path("copy");
     let made = maintenance(&f).backup(&copy).await.unwrap();
-    f.admin().delete(&[succeeded.clone()]).await.remove(0).unwrap();
+    f.admin().delete(std::slice::from_ref(&succeeded)).await.remove(0).unwrap();
     f.admin().requeue(std::slice::from_ref(&failed)).await.remove(0).unwrap();
     let after = f.submit(echo(8)).await;
     let back = maintenance(&f).restore(&copy).await.unwrap();

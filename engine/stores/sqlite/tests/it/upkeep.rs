@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rusqlite::Connection;
-use taskport_abstraction::backend::Verdict;
+use taskport_abstraction::backend::{Submission, Verdict};
+use taskport_abstraction::batch::BatchRequest;
 use taskport_abstraction::maintenance::Retention;
 use taskport_abstraction::options::{Idempotency, OnConflict, Start, Unique};
 use taskport_abstraction::{JobOptions, JobState, Payload, codes};
@@ -135,6 +136,41 @@ fn keys_hold<S: Store>(mut h: Harness<S>) {
 fn a_key_in_force_keeps_its_job() {
     keys_hold(memory_with(keeping(hour_for_all())));
     keys_hold(sqlite_with(keeping(hour_for_all())));
+}
+
+fn batches_hold_their_jobs<S: Store>(mut h: Harness<S>) {
+    let submission = |id: &str| Submission {
+        id: id.parse().unwrap(),
+        call: new_job(id, JobOptions::default()).call,
+        options: JobOptions::default(),
+    };
+    let request = BatchRequest {
+        id: "batch".parse().unwrap(),
+        jobs: vec![submission("first"), submission("second")],
+        on_success: None,
+        on_complete: None,
+    };
+    h.tx(|tx| tx.submit_batch(request).unwrap());
+    let delivery = h.claim(1).remove(0);
+    h.settle(&delivery, ack("1")).unwrap();
+    h.pass(2 * 3_600);
+    let report = prune(&mut h, hour_for_all(), SweepMode::Remove).report();
+    assert_eq!((report.jobs, report.batches), (0, 0), "the batch is open");
+    let delivery = h.claim(1).remove(0);
+    h.settle(&delivery, ack("1")).unwrap();
+    let report = prune(&mut h, hour_for_all(), SweepMode::Remove).report();
+    assert_eq!((report.jobs, report.batches), (1, 0), "the second has just ended");
+    h.pass(2 * 3_600);
+    let report = prune(&mut h, hour_for_all(), SweepMode::Remove).report();
+    assert_eq!((report.jobs, report.batches), (1, 1));
+    assert_eq!(h.engine.reader().unwrap().batch(&"batch".parse().unwrap()).unwrap(), None);
+}
+
+// proves R-466
+#[test]
+fn a_member_of_an_open_batch_stays() {
+    batches_hold_their_jobs(memory_with(config()));
+    batches_hold_their_jobs(sqlite_with(config()));
 }
 
 fn slices_are_bounded<S: Store>(mut h: Harness<S>) {
