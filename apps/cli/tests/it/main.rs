@@ -11,6 +11,7 @@ mod maintain;
 #[cfg(feature = "metrics")]
 mod metrics;
 mod sandbox;
+mod schedules;
 mod store;
 mod usage;
 mod workers;
