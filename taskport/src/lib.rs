@@ -78,6 +78,6 @@ pub use taskport_worker::ShutdownController;
 pub use self::cli::main;
 pub use self::hook::child_hook;
 pub use self::job::{Job, wait_all, wait_all_timeout};
-pub use self::port::{Builder, Schedule, Taskport, TransactionalSubmit, check};
+pub use self::port::{Batch, Builder, Schedule, Taskport, TransactionalSubmit, check};
 pub use self::run::Run;
 pub use self::worker::WorkerBuilder;

@@ -1,5 +1,6 @@
 //! The handle a program holds: it submits calls, reads jobs and starts workers and runs.
 
+mod batch;
 mod builder;
 mod prepare;
 mod schedules;
@@ -14,8 +15,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use taskport_abstraction::backend::{Admin, Receipt, Submission};
-use taskport_abstraction::maintenance::Maintenance;
 use taskport_abstraction::id::IdGenerator;
+use taskport_abstraction::maintenance::Maintenance;
 use taskport_abstraction::options::TraceContext;
 use taskport_abstraction::{
     Backend, BackendName, Certainty, Clock, Error, IntoCall, JobId, JobRef, Result, TaskContext, codes,
@@ -24,11 +25,12 @@ use taskport_registry::{Registry, RegistryBuilder};
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
+pub use self::batch::Batch;
 pub use self::builder::Builder;
 pub(crate) use self::builder::random_seed;
+pub use self::schedules::Schedule;
 #[cfg(feature = "cli")]
 pub(crate) use self::schedules::{next_ticks, of as schedules_of};
-pub use self::schedules::Schedule;
 pub use self::start_check::check;
 pub(crate) use self::start_check::check_workflow;
 pub use self::transactional::TransactionalSubmit;

@@ -1,5 +1,9 @@
 //! `queue`: the lines in which jobs wait.
 
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
@@ -8,9 +12,10 @@ use super::session::{Session, admin};
 use super::table::{Facts, Table};
 use super::usage::misuse;
 use super::{value, wire};
-use crate::abstraction::backend::{Admin, Backend, QueueStats};
-use crate::abstraction::text::nearest;
+use crate::abstraction::backend::{Admin, Backend, QueueOrder, QueueStats, Rate as QueueRate};
+use crate::abstraction::text::{format_duration, nearest};
 use crate::abstraction::{QueueName, codes};
+use crate::config::Rate;
 use crate::{Error, Result};
 
 /// Look at queues, stop and start them, empty them.
@@ -39,6 +44,20 @@ pub(super) enum Command {
         #[arg(value_parser = value::name::<QueueName>)]
         queue: QueueName,
     },
+    /// Show what is set of a queue, with its account
+    Show {
+        /// The queue
+        #[arg(value_parser = value::name::<QueueName>)]
+        queue: QueueName,
+    },
+    /// Set a queue's order and limits, for jobs that wait too; what is left out stays
+    Set {
+        /// The queue
+        #[arg(value_parser = value::name::<QueueName>)]
+        queue: QueueName,
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Delete a queue's waiting jobs
     Purge {
         /// The queue
@@ -47,6 +66,73 @@ pub(super) enum Command {
         #[command(flatten)]
         consent: Consent,
     },
+}
+
+/// What can be set of a queue.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = true)]
+pub(super) struct Settings {
+    /// The order in which jobs start: by priority, oldest first, newest first, or shared fairly between keys
+    #[arg(long, value_name = "priority|fifo|lifo|fair", value_parser = order)]
+    order: Option<QueueOrder>,
+    /// How many of its jobs run at once, over all workers, or none for as many as they like
+    #[arg(long, value_name = "N|none", value_parser = optional::<u32>)]
+    concurrency: Option<Setting<u32>>,
+    /// At what rate its jobs start, over all workers, such as 100/s, or none
+    #[arg(long, value_name = "COUNT/PERIOD|none", value_parser = optional::<Rate>)]
+    rate: Option<Setting<Rate>>,
+    /// In priority order: how much longer a wait makes up for one level of priority, such as 10m, or none
+    #[arg(long, value_name = "DURATION|none", value_parser = ageing)]
+    ageing: Option<Setting<Duration>>,
+}
+
+/// A value to set, or nothing to set in its place.
+#[derive(Debug, Clone, Copy)]
+struct Setting<T>(Option<T>);
+
+fn optional<T: FromStr<Err: Display>>(text: &str) -> Result<Setting<T>, String> {
+    match text {
+        "none" => Ok(Setting(None)),
+        text => text.parse().map(|value| Setting(Some(value))).map_err(|error: T::Err| error.to_string()),
+    }
+}
+
+fn ageing(text: &str) -> Result<Setting<Duration>, String> {
+    match text {
+        "none" => Ok(Setting(None)),
+        text => value::duration(text).map(|duration| Setting(Some(duration))),
+    }
+}
+
+fn order(text: &str) -> Result<QueueOrder, String> {
+    let orders = [QueueOrder::Priority, QueueOrder::Fifo, QueueOrder::Lifo, QueueOrder::Fair];
+    orders
+        .into_iter()
+        .find(|order| wire::queue_order(*order) == text)
+        .ok_or_else(|| format!("`{text}` is none of priority, fifo, lifo and fair"))
+}
+
+impl Settings {
+    async fn apply(&self, admin: &dyn Admin, queue: &QueueName) -> Result<()> {
+        let before = admin.queues().await?;
+        let mut limits = known(&before, queue).map(|stats| stats.limits).unwrap_or_default();
+        if let Some(Setting(max)) = self.concurrency {
+            limits.concurrency_max = max;
+        }
+        if let Some(Setting(rate)) = self.rate {
+            limits.rate = rate.map(|rate| QueueRate { count: rate.count, period: rate.period });
+        }
+        if let Some(Setting(ageing)) = self.ageing {
+            limits.ageing = ageing;
+        }
+        if self.concurrency.is_some() || self.rate.is_some() || self.ageing.is_some() {
+            admin.set_limits(queue, limits).await?;
+        }
+        match self.order {
+            Some(order) => admin.set_order(queue, order).await,
+            None => Ok(()),
+        }
+    }
 }
 
 /// The consent to delete.
@@ -104,6 +190,14 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Report> {
             known(&admin.queues().await?, &queue)?;
             admin.resume(&queue).await?;
             one(&*backend, admin, &queue, "resumed").await
+        }
+        Command::Show { queue } => {
+            let stats = admin.queues().await?;
+            account(&*backend, std::slice::from_ref(known(&stats, &queue)?))
+        }
+        Command::Set { queue, settings } => {
+            settings.apply(admin, &queue).await?;
+            one(&*backend, admin, &queue, "set").await
         }
         Command::Purge { queue, consent } => {
             let counts = known(&admin.queues().await?, &queue)?.counts;
@@ -167,6 +261,9 @@ fn account(backend: &dyn Backend, stats: &[QueueStats]) -> Result<Report> {
         let mut facts = Facts::default();
         facts.add("queue", &queue.name);
         facts.add("order", wire::queue_order(queue.order));
+        facts.maybe("concurrency", queue.limits.concurrency_max);
+        facts.maybe("rate", queue.limits.rate.map(wire::queue_rate));
+        facts.maybe("ageing", queue.limits.ageing.map(format_duration));
         facts.add("paused", if queue.paused { "yes" } else { "no" });
         facts.maybe("oldest queued", queue.oldest_queued_at);
         let counts = &queue.counts;

@@ -1,6 +1,7 @@
 //! `submit`: one call of a task.
 
 use std::fmt::Display;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -14,7 +15,8 @@ use crate::abstraction::backend::Backend;
 use crate::abstraction::job::{JobState, Outcome};
 use crate::abstraction::options::{OnConflict, Unique};
 use crate::abstraction::typed::CallParts;
-use crate::abstraction::{Backoff, QueueName, RetryPolicy, TaskName, Timestamp, WithOptions, codes};
+use crate::abstraction::{Backoff, BatchId, QueueName, RetryPolicy, TaskName, Timestamp, WithOptions, codes};
+use crate::config::Rate;
 use crate::{Call, Error, JobId, JobRef, Result};
 
 /// Submit a call of a task.
@@ -91,18 +93,24 @@ pub(super) struct Options {
     /// Run jobs of one key in submit order
     #[arg(long, value_name = "KEY")]
     ordering_key: Option<String>,
-    /// Run at most --concurrency-max jobs of this key at once
-    #[arg(long, value_name = "KEY", requires = "concurrency_max")]
-    concurrency_key: Option<String>,
-    /// How many jobs of the concurrency key run at once
-    #[arg(long, value_name = "N", requires = "concurrency_key", value_parser = clap::value_parser!(u32).range(1..))]
-    concurrency_max: Option<u32>,
-    /// Start at most --rate-limit jobs of this key
-    #[arg(long, value_name = "KEY", requires = "rate_limit")]
-    rate_limit_key: Option<String>,
-    /// How many jobs of the key start in a period, such as 100/s
-    #[arg(long, value_name = "N/PERIOD", requires = "rate_limit_key", value_parser = str::parse::<crate::config::Rate>)]
-    rate_limit: Option<crate::config::Rate>,
+    /// Take the job from a key's share of a queue in fair order, such as customer-7, or customer-7:3 with a weight
+    #[arg(long, value_name = "KEY[:WEIGHT]", value_parser = share)]
+    fair_key: Option<(String, u32)>,
+    /// Run at most so many jobs of a key at once, such as customer-7=2
+    #[arg(long, value_name = "KEY=N", value_parser = keyed::<u32>)]
+    concurrency_key: Option<(String, u32)>,
+    /// Start jobs of a key at this rate, such as mail-server=100/1m
+    #[arg(long, value_name = "KEY=COUNT/PERIOD", value_parser = keyed::<Rate>)]
+    rate: Option<(String, Rate)>,
+    /// Wait until no newer call of a key has come for so long, such as index-7=5s; only the newest runs
+    #[arg(long, value_name = "KEY=PERIOD", value_parser = keyed_period, conflicts_with_all = ["idempotency_key", "throttle", "delay", "at"])]
+    debounce: Option<(String, Duration)>,
+    /// Take the first call of a key in each period, such as report-7=1h, and ignore the others
+    #[arg(long, value_name = "KEY=PERIOD", value_parser = keyed_period, conflicts_with = "idempotency_key")]
+    throttle: Option<(String, Duration)>,
+    /// The open batch the job joins
+    #[arg(long, value_name = "BATCH", value_parser = value::name::<BatchId>)]
+    batch: Option<BatchId>,
     /// A word to find the job by; may be given several times
     #[arg(long = "tag", value_name = "TAG")]
     tags: Vec<String>,
@@ -122,6 +130,35 @@ fn unique(text: &str) -> Result<Unique, String> {
         "while-live" => Ok(Unique::WhileLive),
         "forever" => Ok(Unique::Forever),
         period => value::duration(period).map(Unique::For),
+    }
+}
+
+/// A key and a value. The key may hold `=` itself.
+fn keyed<T: FromStr<Err: Display>>(text: &str) -> Result<(String, T), String> {
+    let (key, value) = split_key(text, '=')?;
+    value.parse().map(|value| (key, value)).map_err(|error: T::Err| error.to_string())
+}
+
+fn keyed_period(text: &str) -> Result<(String, Duration), String> {
+    let (key, period) = split_key(text, '=')?;
+    value::duration(period).map(|period| (key, period))
+}
+
+fn share(text: &str) -> Result<(String, u32), String> {
+    // A key such as `host:8080` is given as `host:8080:1`.
+    match text.rsplit_once(':') {
+        None => Ok((text.to_owned(), 1)),
+        Some((key, weight)) => weight
+            .parse()
+            .map(|weight| (key.to_owned(), weight))
+            .map_err(|_| format!("`{weight}` is no weight from 1 to 1,000")),
+    }
+}
+
+fn split_key(text: &str, separator: char) -> Result<(String, &str), String> {
+    match text.rsplit_once(separator) {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value)),
+        _ => Err(format!("`{text}` is no key, `{separator}` and a value")),
     }
 }
 
@@ -155,11 +192,23 @@ impl Options {
         if let Some(key) = self.idempotency_key {
             call = call.unique(key, self.unique, self.on_conflict);
         }
-        if let Some((key, max)) = self.concurrency_key.zip(self.concurrency_max) {
+        if let Some((key, weight)) = self.fair_key {
+            call = call.fair_key(key, weight);
+        }
+        if let Some((key, max)) = self.concurrency_key {
             call = call.concurrency_key(key, max);
         }
-        if let Some((key, rate)) = self.rate_limit_key.zip(self.rate_limit) {
+        if let Some((key, rate)) = self.rate {
             call = call.rate_limit(key, rate.count, rate.period);
+        }
+        if let Some((key, quiet)) = self.debounce {
+            call = call.debounce(key, quiet);
+        }
+        if let Some((key, period)) = self.throttle {
+            call = call.throttle(key, period);
+        }
+        if let Some(batch) = self.batch {
+            call = call.with(|options| options.batch = Some(batch));
         }
         if let Some(trace) = &self.trace {
             call = call.trace(trace);

@@ -226,6 +226,10 @@ pub(super) struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     ordering_key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    fair: Option<Fair>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     concurrency: Option<Concurrency>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<Rate>,
@@ -251,6 +255,12 @@ struct Idempotency {
     key: String,
     unique: String,
     on_conflict: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Fair {
+    key: String,
+    weight: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -289,6 +299,11 @@ impl Options {
                 },
             }),
             ordering_key: options.ordering_key.as_deref().map(str::to_owned),
+            fair: options
+                .fair
+                .as_ref()
+                .map(|share| Fair { key: share.key.to_string(), weight: share.weight }),
+            batch: options.batch.as_ref().map(ToString::to_string),
             concurrency: options
                 .concurrency
                 .as_ref()
@@ -473,6 +488,7 @@ pub(super) struct Queue {
     queue: String,
     backend: String,
     order: &'static str,
+    limits: QueueLimits,
     paused: bool,
     paused_reason: Option<String>,
     oldest_queued_at: Option<Timestamp>,
@@ -486,12 +502,30 @@ impl Queue {
             queue: stats.name.to_string(),
             backend: backend.to_string(),
             order: queue_order(stats.order),
+            limits: QueueLimits {
+                concurrency: stats.limits.concurrency_max,
+                rate: stats.limits.rate.map(queue_rate),
+                ageing: stats.limits.ageing.map(format_duration),
+            },
             paused: stats.paused,
             paused_reason: stats.paused_reason.clone(),
             oldest_queued_at: stats.oldest_queued_at,
             counts: Account::new(&stats.counts),
         }
     }
+}
+
+/// What bounds a queue besides its workers.
+#[derive(Debug, Serialize)]
+struct QueueLimits {
+    concurrency: Option<u32>,
+    rate: Option<String>,
+    ageing: Option<String>,
+}
+
+/// A rate as it is given to `queue set`.
+pub(super) fn queue_rate(rate: crate::abstraction::backend::Rate) -> String {
+    format!("{}/{}", rate.count, format_duration(rate.period))
 }
 
 /// The name of a queue's order.

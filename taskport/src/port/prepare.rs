@@ -112,7 +112,9 @@ fn leave_out(options: &mut JobOptions, feature: Feature) -> bool {
         Feature::UniqueWhileLive
         | Feature::UniqueForPeriod
         | Feature::UniqueForever
+        | Feature::UniqueIgnore
         | Feature::UniqueReplace => options.idempotency = None,
+        Feature::OrderFair => options.fair = None,
         Feature::OrderingKey => options.ordering_key = None,
         Feature::ConcurrencyKey => options.concurrency = None,
         Feature::RateLimit => options.rate_limit = None,

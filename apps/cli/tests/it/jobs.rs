@@ -106,18 +106,36 @@ fn a_job_that_sets_one_part_of_its_retries_keeps_the_declared_others() {
 }
 
 #[test]
-fn options_the_backend_cannot_honour_are_refused() {
+fn keys_of_a_job_are_shown_with_their_limits() {
     let sandbox = Sandbox::with_tasks();
-    for option in [
-        ["--ordering-key", "k", "--wait", "--timeout=1s"],
-        ["--concurrency-key", "k", "--concurrency-max", "2"],
-        ["--rate-limit-key", "k", "--rate-limit", "5/s"],
+    let keys = [
+        ["--ordering-key", "file-7"],
+        ["--fair-key", "customer-7:3"],
+        ["--concurrency-key", "disk=sda=2"],
+        ["--rate", "mail=5/s"],
+        ["--throttle", "report-7=1h"],
+    ];
+    sandbox.submit(&[&["echo", "--id", "one"], keys.concat().as_slice()].concat());
+    let options = &sandbox.json(&["job", "get", "one"])["options"];
+    for (name, value) in [
+        ("ordering_key", json!("file-7")),
+        ("fair", json!({"key": "customer-7", "weight": 3})),
+        ("concurrency", json!({"key": "disk=sda", "max": 2})),
+        ("rate_limit", json!({"key": "mail", "count": 5, "period": "1s"})),
+        ("idempotency", json!({"key": "report-7", "unique": "1h", "on_conflict": "ignore"})),
     ] {
-        let ran = sandbox.run(&[&["submit", "echo"], &option[..]].concat());
-        assert_eq!(ran.code, 2, "{ran:?}");
-        assert!(ran.stderr.contains("[E-005]\n\nhint: instead: "), "{}", ran.stderr);
+        assert_eq!(options[name], value, "{name} of {options}");
     }
-    assert_eq!(sandbox.json(&["job", "list"])["jobs"], json!([]));
+    let ignored = sandbox.json(&["submit", "echo", "n=2", "--throttle", "report-7=1h"]);
+    assert_eq!(ignored["existing"], true, "{ignored}");
+    let waits = sandbox.submit(&["echo", "--ordering-key", "file-7"]);
+    assert_eq!(sandbox.json(&["job", "get", &waits])["state"], "blocked");
+    for wrong in [["--concurrency-key", "disk"], ["--rate", "mail=often"], ["--fair-key", "customer-7:much"]]
+    {
+        assert_eq!(sandbox.run(&[&["submit", "echo"], &wrong[..]].concat()).code, 2);
+    }
+    let ran = sandbox.run(&["submit", "echo", "--batch", "none"]);
+    assert!(ran.stderr.contains("[E-052]"), "{}", ran.stderr);
 }
 
 #[test]
@@ -275,6 +293,16 @@ fn queues_are_listed_accounted_for_paused_and_purged_with_consent() {
          default  3       1          0         0        0       paused: repairs\n"
     );
     assert_eq!(sandbox.fine(&["queue", "resume", "default"]), "default  resumed\n");
+    let set = ["--order", "fair", "--concurrency", "3", "--rate", "100/1m", "--ageing", "10m"];
+    assert_eq!(sandbox.fine(&[&["queue", "set", "default"], &set[..]].concat()), "default  set\n");
+    let limits = json!({"concurrency": 3, "rate": "100/1m", "ageing": "10m"});
+    assert_eq!(sandbox.json(&["queue", "list"])["queues"][0]["limits"], limits);
+    assert!(sandbox.fine(&["queue", "show", "default"]).contains("100/1m"));
+    sandbox.fine(&["queue", "set", "default", "--order", "priority", "--rate", "none", "--ageing", "none"]);
+    let left = json!({"concurrency": 3, "rate": null, "ageing": null});
+    assert_eq!(sandbox.json(&["queue", "list"])["queues"][0]["limits"], left);
+    assert_eq!(sandbox.run(&["queue", "set", "default"]).code, 2);
+    assert_eq!(sandbox.run(&["queue", "set", "default", "--concurrency", "0"]).code, 2);
     let new = sandbox.run(&["queue", "pause", "defualt"]);
     assert_eq!((new.code, new.stdout.as_str()), (0, "defualt  paused\n"));
     assert_eq!(new.stderr, "note: the queue `defualt` is new; did you mean `default`?\n");
