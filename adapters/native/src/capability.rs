@@ -142,8 +142,7 @@ pub const MEMORY: Capability = engine! {
     vacuum: IN_MEMORY,
 };
 
-const IN_MEMORY: Support =
-    Support::no("everything is in the memory of one process", "a file: sqlite://FILE");
+const IN_MEMORY: Support = Support::no("everything is in the memory of one process", "a file: sqlite://FILE");
 const UNREACHED: Support =
     Support::no("no other program's transaction reaches this memory", "a file: sqlite://FILE");
 

@@ -56,7 +56,7 @@ pub(crate) fn sqlite_with(config: EngineConfig) -> Harness<SqliteStore> {
     let directory = TempDir::new().unwrap();
     let options = SqliteOptions { synchronous: Synchronous::Normal, ..SqliteOptions::default() };
     let store = SqliteStore::open(directory.path().join("jobs.db"), options).unwrap();
-    let engine = Engine::open(store, config(), start()).unwrap();
+    let engine = Engine::open(store, config, start()).unwrap();
     Harness { engine, now: start(), directory: Some(directory) }
 }
 
