@@ -4,6 +4,7 @@
 //! to nothing. It is told by the simulation whether a transaction counts, which the engine sometimes cannot know.
 
 mod audit;
+mod gates;
 mod keys;
 mod leases;
 
@@ -11,12 +12,13 @@ pub(crate) use self::audit::Rows;
 pub(crate) use self::leases::ROWS_MAX;
 use std::sync::Arc;
 
-use taskport_abstraction::backend::{Cancellation, Counts, QueueOrder};
+use taskport_abstraction::backend::{Cancellation, Counts, QueueLimits, QueueOrder};
 use taskport_abstraction::codes::Code;
 use taskport_abstraction::options::{Idempotency, Unique};
 use taskport_abstraction::{JobId, JobState, Payload, QueueName, Result as Answer, RunId, Timestamp, codes};
 use taskport_engine::record::JobRecord;
 
+use self::gates::{Bounds, Bucket};
 use crate::book::Book;
 use crate::broken::{Broken, hold};
 
@@ -28,6 +30,7 @@ pub(crate) struct Model {
     erased: Book<JobId, ()>,
     keys: Book<Arc<str>, Key>,
     queues: Book<QueueName, Queue>,
+    buckets: Book<Arc<str>, Bucket>,
     /// How runs ended, and whether jobs of theirs were deleted since.
     runs: Book<RunId, Run>,
 }
@@ -44,8 +47,10 @@ struct Job {
     end: Option<End>,
     cancel_asked: bool,
     key: Option<Idempotency>,
-    /// It has options that may let others go first.
-    limited: bool,
+    /// What may let others go first.
+    bounds: Bounds,
+    /// It was asked to run again, or replaced, and its place among others of its key is not known.
+    displaced: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +85,7 @@ struct Key {
 struct Queue {
     paused: bool,
     order: QueueOrder,
+    limits: QueueLimits,
     /// Jobs that were deleted, by the state they count as.
     erased: Counts,
 }
@@ -97,6 +103,7 @@ impl Model {
         self.erased.commit();
         self.keys.commit();
         self.queues.commit();
+        self.buckets.commit();
         self.runs.commit();
     }
 
@@ -106,6 +113,7 @@ impl Model {
         self.erased.rollback();
         self.keys.rollback();
         self.queues.rollback();
+        self.buckets.rollback();
         self.runs.rollback();
     }
 
@@ -159,7 +167,7 @@ impl Model {
             return refused("requeue", id, answer, &codes::JOB_CONFLICT);
         }
         hold!(answer.is_ok(), "requeue", "{id} is {}: {answer:?}", row.state);
-        self.jobs.change(id, |job| (job.end, job.cancel_asked) = (None, false));
+        self.jobs.change(id, |job| (job.end, job.cancel_asked, job.displaced) = (None, false, true));
         if let Some(key) = key {
             self.keys.put(key.key, Key { job: id.clone(), until: None, forgotten: false });
         }
@@ -210,6 +218,18 @@ impl Model {
         known.paused = paused.unwrap_or(known.paused);
         known.order = order.unwrap_or(known.order);
         self.queues.put(queue.clone(), known);
+    }
+
+    /// A queue was given limits.
+    pub(crate) fn queue_limited(&mut self, queue: &QueueName, limits: QueueLimits) {
+        let known = self.queues.get(queue).cloned().unwrap_or_default();
+        self.queues.put(queue.clone(), Queue { limits, ..known });
+    }
+
+    /// Whether a queue's jobs may go in another order, or wait although somebody would take them.
+    pub(crate) fn is_bounded(&self, queue: &QueueName) -> bool {
+        let known = self.queues.get(queue);
+        known.is_some_and(|known| known.limits != QueueLimits::default() || known.order == QueueOrder::Fair)
     }
 
     fn erase(&mut self, row: &JobRecord, counts_as: JobState) {

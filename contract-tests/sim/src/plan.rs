@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
-use taskport_abstraction::options::{Idempotency, OnConflict, Priority, Start, Unique};
+use taskport_abstraction::backend::{QueueLimits, Rate};
+use taskport_abstraction::options::{
+    ConcurrencyLimit, FairShare, Idempotency, OnConflict, Priority, RateLimit, Start, Unique,
+};
 use taskport_abstraction::{Backoff, JobOptions, QueueName, RetryPolicy, Timestamp};
 use taskport_engine::EngineConfig;
 
@@ -40,6 +43,7 @@ pub(crate) struct Plan {
     keys: u8,
     retries: u8,
     priorities: u8,
+    limits: u8,
     /// Of 100 requests, how many are about runs; about the order, pause or purge of a queue; about a job by its id.
     pub(crate) runs: u8,
     pub(crate) upkeep: u8,
@@ -69,6 +73,7 @@ impl Plan {
             keys: some(rng, 60),
             retries: some(rng, 80),
             priorities: some(rng, 80),
+            limits: some(rng, 50),
             runs: some(rng, 20),
             upkeep: some(rng, 10),
             control: some(rng, 20),
@@ -116,6 +121,11 @@ impl Plan {
         }
     }
 
+    /// Whether jobs and queues are bounded.
+    pub(crate) fn has_limits(&self) -> bool {
+        self.limits > 0
+    }
+
     pub(crate) fn lease_for(&self) -> Duration {
         Duration::from_secs(self.lease_s)
     }
@@ -139,6 +149,9 @@ impl Plan {
         }
         if asks(rng, self.keys) {
             options.idempotency = Some(idempotency(rng));
+        }
+        if asks(rng, self.limits) {
+            limit(rng, &mut options);
         }
         options
     }
@@ -171,6 +184,31 @@ fn retry(rng: &mut Rng) -> RetryPolicy {
     };
     let age_max = (rng.u8(0..4) == 0).then(|| Duration::from_secs(rng.u64(1..300)));
     RetryPolicy { attempts_max: rng.u32(1..6), backoff, age_max }
+}
+
+/// One bound or share. Each key always asks for the same.
+fn limit(rng: &mut Rng, options: &mut JobOptions) {
+    let n = rng.u32(0..2);
+    let key = |kind: &str| -> Arc<str> { format!("{kind}-{n}").into() };
+    match rng.u8(0..4) {
+        0 => options.ordering_key = Some(key("line")),
+        1 => options.concurrency = Some(ConcurrencyLimit { key: key("slots"), max: 1 + n }),
+        2 => {
+            let period = Duration::from_secs(2 + u64::from(n));
+            options.rate_limit = Some(RateLimit { key: key("rate"), count: 1 + n, period });
+        }
+        _ => options.fair = Some(FairShare { key: key("share"), weight: 1 + n }),
+    }
+}
+
+/// What bounds a queue from now on.
+pub(crate) fn queue_limits(rng: &mut Rng) -> QueueLimits {
+    let rate = Rate { count: rng.u32(1..4), period: Duration::from_secs(rng.u64(1..5)) };
+    QueueLimits {
+        concurrency_max: rng.bool().then(|| rng.u32(1..6)),
+        rate: (rng.u8(0..3) == 0).then_some(rate),
+        ageing: (rng.u8(0..3) == 0).then(|| Duration::from_secs(rng.u64(1..30))),
+    }
 }
 
 fn idempotency(rng: &mut Rng) -> Idempotency {

@@ -83,7 +83,7 @@ impl Model {
             }
             (None, None) => {}
         }
-        let timed = row.due_at.is_some() != row.state.is_terminal();
+        let timed = row.due_at.is_some() != row.state.is_terminal() || row.state == JobState::Blocked;
         let finished = row.finished_at.is_some() == row.state.is_terminal();
         hold!(timed && finished, "times", "{id}: {row:?}");
         self.jobs.put(id.clone(), job);
@@ -105,7 +105,8 @@ impl Model {
                 queue.name,
                 queue.counts
             );
-            let same = known.paused == queue.paused && known.order == queue.order;
+            let same =
+                known.paused == queue.paused && known.order == queue.order && known.limits == queue.limits;
             hold!(same, "queue", "{known:?} was asked of {queue:?}");
         }
         Ok(())

@@ -4,7 +4,7 @@ use taskport_abstraction::options::{OnConflict, Unique};
 use taskport_abstraction::{JobId, JobState, Result as Answer, Timestamp, codes};
 use taskport_engine::{Enqueued, NewJob, Store};
 
-use super::{Job, Key, Model, refused};
+use super::{Bounds, Job, Key, Model, refused};
 use crate::broken::{Broken, hold};
 
 /// What a submit has to come to.
@@ -83,16 +83,16 @@ impl Model {
             "{}: {expected:?} expected: {answer:?}",
             new.id
         );
-        let limited = new.options.ordering_key.is_some()
-            || new.options.concurrency.is_some()
-            || new.options.rate_limit.is_some();
+        let bounds = Bounds::from(&new.options);
         let asked = new.options.idempotency.clone();
         match expected {
             Expected::New => {
-                self.jobs.put(id.clone(), Job { key: asked.clone(), limited, ..Job::default() });
+                self.jobs.put(id.clone(), Job { key: asked.clone(), bounds, ..Job::default() });
             }
             Expected::Replaced(_) => {
-                self.jobs.change(id, |job| (job.key, job.limited) = (asked.clone(), limited));
+                self.jobs.change(id, |job| {
+                    (job.key, job.bounds, job.displaced) = (asked.clone(), bounds, true);
+                });
             }
             Expected::Existing(_) | Expected::Refused => return Ok(()),
         }

@@ -17,8 +17,22 @@ use crate::plan::RESULT_BYTES_MAX;
 /// More rows than a run ever has.
 pub(crate) const ROWS_MAX: usize = 1_000_000;
 
-/// The jobs that may start, in the order in which they have to.
-pub(crate) type Line = Vec<JobRecord>;
+/// The jobs of a queue that may start.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    /// In the order in which they have to.
+    ready: Vec<JobRecord>,
+    /// Those that something holds back, which may open.
+    blocked: Vec<JobRecord>,
+    /// Whether the order may be another one, and some may wait.
+    is_loose: bool,
+}
+
+impl Line {
+    fn row(&self, id: &JobId) -> Option<&JobRecord> {
+        self.ready.iter().chain(&self.blocked).find(|row| row.id == *id)
+    }
+}
 
 impl Model {
     /// The jobs that a claim has to choose from.
@@ -34,18 +48,20 @@ impl Model {
     fn line<S: Store>(&self, rows: &mut S, queue: &QueueName, now: Timestamp) -> Answer<Line> {
         let known = self.queues.get(queue).cloned().unwrap_or_default();
         if known.paused {
-            return Ok(Vec::new());
+            return Ok(Line::default());
         }
-        let filter =
-            JobFilter { queue: Some(queue.clone()), state: Some(JobState::Queued), ..JobFilter::default() };
-        let mut line = rows.jobs(&filter, None, ROWS_MAX)?;
-        line.retain(|job| job.expires_at.is_none_or(|moment| moment > now));
+        let mut in_state = |state| {
+            let filter = JobFilter { queue: Some(queue.clone()), state: Some(state), ..JobFilter::default() };
+            rows.jobs(&filter, None, ROWS_MAX)
+        };
+        let (mut ready, blocked) = (in_state(JobState::Queued)?, in_state(JobState::Blocked)?);
+        ready.retain(|job| job.expires_at.is_none_or(|moment| moment > now));
         match known.order {
-            QueueOrder::Lifo => line.sort_by_key(|job| Reverse(job.seq)),
-            QueueOrder::Priority => line.sort_by_key(|job| (Reverse(job.priority), job.seq)),
-            _ => line.sort_by_key(|job| job.seq),
+            QueueOrder::Lifo => ready.sort_by_key(|job| Reverse(job.seq)),
+            QueueOrder::Priority => ready.sort_by_key(|job| (Reverse(job.priority), job.seq)),
+            _ => ready.sort_by_key(|job| job.seq),
         }
-        Ok(line)
+        Ok(Line { ready, blocked, is_loose: self.is_bounded(queue) })
     }
 
     /// What a claim had to give, from the lines before it.
@@ -58,26 +74,38 @@ impl Model {
     ) -> Result<(), Broken> {
         let mut given = deliveries.iter().peekable();
         let mut room = claim.max;
-        for job in lines.iter().flatten() {
-            if room == 0 {
-                break;
+        hold!(deliveries.len() <= room, "claim-order", "{room} jobs were wanted, not {}", deliveries.len());
+        for line in lines {
+            let opened = |delivery: &&Delivery| line.blocked.iter().any(|row| row.id == delivery.lease.job);
+            for job in line.ready.iter().filter(|_| !line.is_loose) {
+                while given.next_if(opened).is_some() {
+                    room -= 1;
+                }
+                if room == 0 {
+                    break;
+                }
+                if given.next_if(|delivery| delivery.lease.job == job.id).is_some() {
+                    room -= 1;
+                    continue;
+                }
+                let bounded = self.jobs.get(&job.id).is_some_and(|known| known.bounds.are_some());
+                let next = given.peek().map_or("nothing", |delivery| delivery.lease.job.as_str());
+                hold!(bounded, "claim-order", "{} was next in {}, and {next} was given", job.id, job.queue);
             }
-            if given.next_if(|delivery| delivery.lease.job == job.id).is_some() {
+            let rest = |delivery: &&Delivery| {
+                if line.is_loose { line.row(&delivery.lease.job).is_some() } else { opened(delivery) }
+            };
+            while given.next_if(rest).is_some() {
                 room -= 1;
-                continue;
             }
-            let limited = self.jobs.get(&job.id).is_some_and(|known| known.limited);
-            let next = given.peek().map_or("nothing", |delivery| delivery.lease.job.as_str());
-            hold!(limited, "claim-order", "{} was next in {}, and {next} was given", job.id, job.queue);
         }
         if let Some(stray) = given.next() {
             let job = &stray.lease.job;
             return Err(Broken::new("claim-order", format!("{job} was given, and does not wait in line")));
         }
-        let lines: Vec<_> = lines.iter().flatten().collect();
         for delivery in deliveries {
-            let row = lines.iter().find(|row| row.id == delivery.lease.job);
-            self.leased(delivery, row.copied(), now + claim.lease_for)?;
+            let row = lines.iter().find_map(|line| line.row(&delivery.lease.job));
+            self.leased(delivery, row, now + claim.lease_for)?;
         }
         Ok(())
     }

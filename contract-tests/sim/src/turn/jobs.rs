@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use taskport_abstraction::backend::{Delivery, Extension, Settlement, Verdict};
+use taskport_abstraction::backend::{Delivery, Extension, JobFilter, Settlement, Verdict};
 use taskport_abstraction::job::Progress;
 use taskport_abstraction::{Failure, FailureKind, JobId, Payload, QueueName, RawCall};
 use taskport_engine::{Claim, NewJob, Store};
@@ -11,6 +11,7 @@ use super::{Deed, Turn, Tx, brief};
 use crate::broken::{Broken, hold};
 use crate::graph;
 use crate::history;
+use crate::model::ROWS_MAX;
 use crate::plan::{RESULT_BYTES_MAX, pick};
 
 impl<S: Store> Turn<'_, S> {
@@ -73,6 +74,10 @@ impl<S: Store> Turn<'_, S> {
         let Some(lines) = lines.filter(|_| !self.struck()) else { return Ok(()) };
         let deliveries = self.settled("claim", answer)?;
         self.model.granted(&claim, &lines, &deliveries, now)?;
+        if self.plan.has_limits() && !deliveries.is_empty() {
+            let rows = self.below.peek(|rows| rows.jobs(&JobFilter::default(), None, ROWS_MAX));
+            self.model.passed(&deliveries, &rows, now, self.plan.jumps == 0)?;
+        }
         for delivery in &deliveries {
             let Some(step) = &delivery.step else { continue };
             let upstream = tx.upstream(step);

@@ -12,7 +12,7 @@ use super::{Deed, Turn, Tx, brief};
 use crate::broken::{Broken, hold};
 use crate::graph;
 use crate::model::ROWS_MAX;
-use crate::plan::pick;
+use crate::plan::{pick, queue_limits};
 
 impl<S: Store> Turn<'_, S> {
     /// Cancels, requeues or deletes a job.
@@ -64,9 +64,19 @@ impl<S: Store> Turn<'_, S> {
                     self.model.queue_set(&queue, Some(true), None);
                 }
             }
-            2..6 => self.resume(tx, &queue)?,
+            2..5 => self.resume(tx, &queue)?,
+            5 if self.plan.has_limits() => {
+                let limits = queue_limits(self.rng);
+                let answer = tx.set_limits(&queue, limits);
+                self.say(|| format!("limit {queue} {limits:?} -> {}", brief(&answer)));
+                if !self.struck() {
+                    self.settled("set limits", answer)?;
+                    self.model.queue_limited(&queue, limits);
+                }
+            }
             6..9 => {
-                let order = *pick(self.rng, &[QueueOrder::Priority, QueueOrder::Fifo, QueueOrder::Lifo]);
+                let orders = [QueueOrder::Priority, QueueOrder::Fifo, QueueOrder::Lifo, QueueOrder::Fair];
+                let order = orders[self.rng.usize(0..3 + usize::from(self.plan.has_limits()))];
                 let answer = tx.set_order(&queue, order);
                 self.say(|| format!("order {queue} {order:?} -> {}", brief(&answer)));
                 if !self.struck() {
@@ -74,6 +84,7 @@ impl<S: Store> Turn<'_, S> {
                     self.model.queue_set(&queue, None, Some(order));
                 }
             }
+            5 => self.resume(tx, &queue)?,
             _ => {
                 let filter = JobFilter { queue: Some(queue.clone()), ..JobFilter::default() };
                 let mut waiting = self.below.peek(|rows| rows.jobs(&filter, None, ROWS_MAX));
