@@ -10,10 +10,10 @@ use serde::Deserialize;
 use taskport_abstraction::task::Location;
 use taskport_abstraction::{BackendName, Error, Result, ScheduleName, TaskName, codes};
 
+use super::ScheduleConfig;
 use super::file::{FileLayer, parse_value};
 use super::origin::{KeyPath, Origin, Origins};
 use super::problem::Problem;
-use super::ScheduleConfig;
 use super::{
     Action, BackendConfig, Config, DEFAULT_FILE, LogConfig, RoutingConfig, TaskConfig, TaskOptions,
     TelemetryConfig, Variables, WorkerConfig, WorkflowsConfig, limits,
