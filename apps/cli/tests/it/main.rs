@@ -7,6 +7,7 @@ mod configuration;
 mod demo;
 mod exec_orphans;
 mod jobs;
+mod journal;
 mod maintain;
 #[cfg(feature = "metrics")]
 mod metrics;
