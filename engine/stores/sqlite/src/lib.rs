@@ -18,6 +18,7 @@ mod names;
 mod options;
 mod rows;
 mod run_rows;
+mod salvage;
 mod schedule_rows;
 mod schema;
 mod step_rows;

@@ -23,7 +23,7 @@ use crate::error::{InStore, damaged};
 use crate::names::{Names, RunKeys, StoredId, id_text};
 use crate::store::data_version;
 use crate::upkeep_rows::Generation;
-use crate::{run_rows, step_rows};
+use crate::{run_rows, salvage, step_rows};
 
 /// Reads one file, beside its writer.
 #[derive(Debug)]
@@ -108,7 +108,14 @@ impl SqliteReader {
         let mut rows = statement.query(params).during("read")?;
         let mut jobs = Vec::new();
         while let Some(row) = rows.next().during("read")? {
-            jobs.push(job(row, &self.connection, &mut self.names, &mut self.run_keys)?);
+            let read = job(row, &self.connection, &mut self.names, &mut self.run_keys);
+            jobs.push(read.or_else(|error| {
+                if !salvage::is_malformed(&error) {
+                    return Err(error);
+                }
+                tracing::error!(%error, "the row of a job is malformed");
+                salvage::job(row, &self.connection, &mut self.names).map_err(|_| error)
+            })?);
         }
         Ok(jobs)
     }

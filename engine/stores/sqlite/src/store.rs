@@ -270,7 +270,8 @@ impl Store for SqliteStore {
                                             ORDER BY wake_at LIMIT 1) \
                    UNION ALL SELECT min(forget_at) FROM taskport_workers)";
         let mut statement = self.connection().prepare_cached(sql).during("read")?;
-        let earliest: Option<i64> = statement.query_row([], |row| row.get(0)).during("read")?;
+        // Text sorts behind every number: where it is the least, nothing is due by the clock.
+        let earliest = statement.query_row([], |row| Ok(row.get_ref(0)?.as_i64().ok())).during("read")?;
         Ok(earliest.map(Timestamp::from_micros))
     }
 

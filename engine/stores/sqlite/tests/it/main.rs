@@ -9,6 +9,7 @@ mod integrity;
 mod jobs;
 mod journal;
 mod limits;
+mod malformed;
 mod model;
 mod shared;
 mod upkeep;
