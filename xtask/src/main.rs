@@ -4,6 +4,7 @@
 
 mod bench;
 mod contract;
+mod faults;
 mod generate;
 mod lint;
 mod process;
@@ -55,6 +56,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Breaks real processes and has the checker judge what came of it
+    Faults(faults::Options),
     /// Writes the generated documents anew
     Generate,
 }
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
         Command::Contract { backend, json } => contract::run(backend.as_deref(), json),
         Command::Bench(bench) => bench::run(&bench),
         Command::Sim { arguments } => sim::run(&arguments),
+        Command::Faults(options) => faults::run(&options),
         Command::Generate => generate::write(),
     };
     match done {

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::Verdict;
 use crate::process::{cargo, root, step};
-use crate::sim;
+use crate::{faults, sim};
 
 /// Runs the tests. The backends of this workspace so far need no server; an adapter that needs one brings `ci/up.sh`,
 /// which installs and starts it, and `ci/down.sh`.
@@ -39,5 +39,6 @@ pub(crate) fn run(adapter: Option<&str>, quick: bool) -> Result<Verdict> {
     let spans = ["test", "--package", "taskport", "--features", "otel", "--test", "it", "spans::"];
     let traced = step("tests of spans", &mut cargo(&spans))?;
     let simulated = sim::slice("campaign", "1.25")?;
-    Ok(Verdict::from_bool(built & examples & sqlx & tested & traced & simulated))
+    let stood = faults::run(&faults::Options::slice())? == Verdict::Holds;
+    Ok(Verdict::from_bool(built & examples & sqlx & tested & traced & simulated & stood))
 }

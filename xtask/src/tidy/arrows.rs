@@ -15,6 +15,7 @@ const ROOMS: &[&[&str]] = &[
     &["contract-tests/suite", "contract-tests/sim"],
     &["adapters"],
     &["taskport"],
+    &["contract-tests/harness"],
     &["apps", "examples", "benches", "xtask"],
 ];
 
