@@ -225,7 +225,9 @@ impl Expansion<'_> {
     }
 
     fn job_options(&self) -> TokenStream {
-        let Options { queue, priority, timeout, soft_timeout, tags, .. } = self.options;
+        let Options { queue, priority, timeout, soft_timeout, concurrency, rate_limit, tags, .. } =
+            self.options;
+        let task = self.name();
         let queue = option(queue.as_ref(), |queue| {
             let name = queue.value.as_str();
             quote!(::taskport::private::queue_name(#name))
@@ -236,6 +238,14 @@ impl Expansion<'_> {
         });
         let timeout_soft = option(soft_timeout.as_ref(), |limit| duration(limit.value));
         let timeout_hard = option(timeout.as_ref(), |limit| duration(limit.value));
+        let concurrency = option(concurrency.as_ref(), |slots| {
+            let max = slots.value;
+            quote!(::taskport::private::concurrency(#task, #max))
+        });
+        let rate_limit = option(rate_limit.as_ref(), |rate| {
+            let (count, period) = (rate.value.0, duration(rate.value.1));
+            quote!(::taskport::private::rate_limit(#task, #count, #period))
+        });
         let retry = self.retry();
         quote! {
             ::taskport::private::JobOptions {
@@ -244,6 +254,8 @@ impl Expansion<'_> {
                 timeout_soft: #timeout_soft,
                 timeout_hard: #timeout_hard,
                 retry: #retry,
+                concurrency: #concurrency,
+                rate_limit: #rate_limit,
                 tags: ::taskport::private::Vec::from([#(::taskport::private::Arc::from(#tags)),*]),
                 ..::core::default::Default::default()
             }

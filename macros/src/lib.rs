@@ -45,6 +45,8 @@ use self::options::Options;
 /// | `max_age = "1h"` | no attempt starts later than this after the submit |
 /// | `timeout = "30s"` | an attempt that takes longer is stopped |
 /// | `soft_timeout = "25s"` | an attempt that takes longer is asked to stop, through its context |
+/// | `concurrency = 2` | at most so many of its jobs run at once, over all workers |
+/// | `rate_limit = "100/1m"` | its jobs start at this rate, over all workers |
 /// | `tags = ["nightly"]` | words to find its jobs by |
 /// | `blocking` | a plain function runs on the blocking pool |
 /// | `isolated` | each attempt runs in a child process that can be killed at its limits |

@@ -25,6 +25,8 @@ pub(crate) struct Options {
     pub(crate) max_age: Option<Given<Duration>>,
     pub(crate) timeout: Option<Given<Duration>>,
     pub(crate) soft_timeout: Option<Given<Duration>>,
+    pub(crate) concurrency: Option<Given<u32>>,
+    pub(crate) rate_limit: Option<Given<(u32, Duration)>>,
     pub(crate) tags: Vec<String>,
     pub(crate) blocking: Option<Given<()>>,
     pub(crate) isolated: Option<Given<()>>,
@@ -39,7 +41,7 @@ pub(crate) struct Given<T> {
     span: Span,
 }
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 16] = [
     "name",
     "queue",
     "priority",
@@ -48,6 +50,8 @@ const NAMES: [&str; 14] = [
     "max_age",
     "timeout",
     "soft_timeout",
+    "concurrency",
+    "rate_limit",
     "tags",
     "blocking",
     "isolated",
@@ -86,6 +90,8 @@ impl Options {
             "max_age" => self.max_age = Some(option.text(r#""1h""#, positive_duration)?),
             "timeout" => self.timeout = Some(option.text(r#""30s""#, positive_duration)?),
             "soft_timeout" => self.soft_timeout = Some(option.text(r#""25s""#, positive_duration)?),
+            "concurrency" => self.concurrency = Some(option.slots()?),
+            "rate_limit" => self.rate_limit = Some(option.text(r#""100/1m""#, rate)?),
             "tags" => self.tags = option.tags()?,
             "blocking" => self.blocking = Some(option.flag()?),
             "isolated" => self.isolated = Some(option.flag()?),
@@ -222,6 +228,11 @@ impl Written {
         self.number("5", at_least_one, "the number of attempts is not within 1 to 4294967295")
     }
 
+    fn slots(&self) -> Result<Given<u32>> {
+        let at_least_one = |slots| (slots > 0).then_some(slots);
+        self.number("2", at_least_one, "the number of jobs at once is not within 1 to 4294967295")
+    }
+
     fn number<N: std::str::FromStr, T>(
         &self,
         example: &str,
@@ -298,6 +309,19 @@ fn positive_duration(text: &str) -> std::result::Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("a limit of zero lets nothing run".to_owned()),
         duration => Ok(duration),
+    }
+}
+
+/// So many starts in a period, such as `100/1m` or `5/s`.
+fn rate(text: &str) -> std::result::Result<(u32, Duration), String> {
+    let malformed = || format!("`{text}` is not a rate such as 100/s, 20/m or 5/10m");
+    let (count, period) = text.split_once('/').ok_or_else(malformed)?;
+    let is_bare_unit = period.starts_with(|c: char| !c.is_ascii_digit());
+    let period = if is_bare_unit { parse_duration(&format!("1{period}")) } else { parse_duration(period) };
+    match (count.parse(), period) {
+        (Ok(0), _) | (_, Ok(Duration::ZERO)) => Err("a limit of zero lets nothing run".to_owned()),
+        (Ok(count), Ok(period)) => Ok((count, period)),
+        _ => Err(malformed()),
     }
 }
 

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use taskport_abstraction::job::{Failure, FailureKind};
-use taskport_abstraction::options::Priority;
+use taskport_abstraction::options::{ConcurrencyLimit, Priority, RateLimit};
 use taskport_abstraction::task::{BoxFuture, Location};
 use taskport_abstraction::typed::CallParts;
 use taskport_abstraction::{
@@ -140,6 +140,16 @@ pub fn queue_name(text: &'static str) -> QueueName {
 /// A level that the macro has checked.
 pub fn priority(level: u8) -> Priority {
     checked(Priority::new(level))
+}
+
+/// At most `max` jobs of a task at once: the task's name is the key.
+pub fn concurrency(task: &str, max: u32) -> ConcurrencyLimit {
+    ConcurrencyLimit { key: task.into(), max }
+}
+
+/// Jobs of a task start at `count` in `period`: the task's name is the key.
+pub fn rate_limit(task: &str, count: u32, period: Duration) -> RateLimit {
+    RateLimit { key: task.into(), count, period }
 }
 
 /// The default policy with what is declared in its place.

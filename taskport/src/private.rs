@@ -11,6 +11,6 @@ pub use taskport_abstraction::{
     ArgumentsBuilder, Backoff, Call, IntoCall, JobOptions, Payload, TaskContext, TaskDefinition, WithOptions,
 };
 pub use taskport_registry::declare::{
-    Collected, DeclaredName, OpenCall, bind, boxed, described, encode, inventory, location, optional,
-    priority, probe, queue_name, required, retry_policy, schema, task_name, value,
+    Collected, DeclaredName, OpenCall, bind, boxed, concurrency, described, encode, inventory, location,
+    optional, priority, probe, queue_name, rate_limit, required, retry_policy, schema, task_name, value,
 };

@@ -28,7 +28,7 @@ pub(crate) fn definition(
 ) -> Result<TaskDefinition> {
     let mut definition = TaskDefinition::new(name, location);
     definition.summary.clone_from(&config.options.summary);
-    definition.options = config.options.job_options();
+    definition.options = config.options.job_options(&definition.name);
     definition.idempotent = config.options.idempotent;
     definition.extra_arguments = true;
     definition.execution = Execution::Async;

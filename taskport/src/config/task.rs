@@ -6,11 +6,11 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
-use taskport_abstraction::options::Priority;
-use taskport_abstraction::{Backoff, JobOptions, QueueName, RetryPolicy};
+use taskport_abstraction::options::{ConcurrencyLimit, Priority, RateLimit};
+use taskport_abstraction::{Backoff, JobOptions, QueueName, RetryPolicy, TaskName};
 
 use super::secret::{Secret, SecretUrl};
-use super::units::{from_text, optional_duration, size};
+use super::units::{Rate, from_text, optional_duration, size};
 
 /// A task that needs no code.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -44,6 +44,14 @@ pub struct TaskOptions {
     #[serde(with = "optional_duration", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub timeout: Option<Duration>,
+    /// How many of its jobs run at once, over all workers. At least 1; default: no limit. Since v0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub concurrency: Option<u32>,
+    /// At what rate its jobs start, over all workers, such as `100/1m`. Default: no limit. Since v0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub rate_limit: Option<Rate>,
     /// The largest number of attempts, the first included. At least 1; default 5. An attempt that died is repeated, so
     /// what the task does should be harmless to repeat. Since v0.1.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -60,11 +68,21 @@ pub struct TaskOptions {
 
 impl TaskOptions {
     /// The keys of this part of a `[tasks.NAME]` table.
-    pub(super) const KEYS: [&'static str; 7] =
-        ["summary", "queue", "priority", "timeout", "max_attempts", "backoff", "idempotent"];
+    pub(super) const KEYS: [&'static str; 9] = [
+        "summary",
+        "queue",
+        "priority",
+        "timeout",
+        "concurrency",
+        "rate_limit",
+        "max_attempts",
+        "backoff",
+        "idempotent",
+    ];
 
-    /// The options as jobs carry them.
-    pub(crate) fn job_options(&self) -> JobOptions {
+    /// The options as jobs of the task carry them. Its name is the key of its limits.
+    pub(crate) fn job_options(&self, task: &TaskName) -> JobOptions {
+        let key = || task.as_str().into();
         let retry = (self.max_attempts.is_some() || self.backoff.is_some()).then(|| {
             let default = RetryPolicy::default();
             RetryPolicy {
@@ -77,6 +95,12 @@ impl TaskOptions {
             queue: self.queue.clone(),
             priority: self.priority,
             timeout_hard: self.timeout,
+            concurrency: self.concurrency.map(|max| ConcurrencyLimit { key: key(), max }),
+            rate_limit: self.rate_limit.map(|rate| RateLimit {
+                key: key(),
+                count: rate.count,
+                period: rate.period,
+            }),
             retry,
             ..JobOptions::default()
         }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use taskport::abstraction::context::{AttemptInfo, StopReason};
 use taskport::abstraction::job::Progress;
 use taskport::abstraction::journal::Note;
-use taskport::abstraction::options::Priority;
+use taskport::abstraction::options::{ConcurrencyLimit, Priority, RateLimit};
 use taskport::abstraction::task::{BoxFuture, Execution, Handler};
 use taskport::abstraction::{
     AttemptControl, Backoff, FailureKind, JobId, JobOptions, Payload, QueueName, RetryPolicy, TaskDefinition,
@@ -29,6 +29,8 @@ use taskport::{Call, IntoCall, Registry, TaskContext, TaskError, TaskResult, Wit
     max_age = "1h30m",
     timeout = "30s",
     soft_timeout = "2500ms",
+    concurrency = 2,
+    rate_limit = "10/1s",
     tags = ["pdf", "slow"],
     idempotent
 )]
@@ -236,6 +238,13 @@ fn the_definition_says_what_was_declared() {
             attempts_max: 5,
             backoff: "exponential(1s, max 5m, jitter)".parse().unwrap(),
             age_max: Some(Duration::from_secs(5_400)),
+        }),
+        // The task's name is the key.
+        concurrency: Some(ConcurrencyLimit { key: "reports.render".into(), max: 2 }),
+        rate_limit: Some(RateLimit {
+            key: "reports.render".into(),
+            count: 10,
+            period: Duration::from_secs(1),
         }),
         tags: vec!["pdf".into(), "slow".into()],
         ..JobOptions::default()
