@@ -313,8 +313,12 @@ impl<S: Store> Transaction<'_, S> {
 
     fn free(&mut self, mut job: JobRecord) -> Result<()> {
         let from = Standing::of(&job);
-        let Some(next) = self.next(&job, Event::Free) else { return Ok(()) };
         let in_line = job.is_in_line();
+        if !in_line {
+            // It was due when it found the gate closed, also where the clock was set back since.
+            job.due_at = Some(self.now);
+        }
+        let Some(next) = self.next(&job, Event::Free) else { return Ok(()) };
         job.held_by = None;
         job.state = next.state;
         job.due_at = Some(if let Effect::Wait(moment) = next.effect { moment } else { self.now });
