@@ -13,7 +13,7 @@ pub enum Bug {
     CommitLost,
     /// A transaction that comes to nothing is kept.
     RollbackForgotten,
-    /// A running job is leased again where no other waits.
+    /// Now and then a running job is leased again in the place of one that waits.
     LeasedTwice,
     /// A retried submit under a key finds nothing.
     KeyLost,
@@ -35,11 +35,13 @@ pub enum Bug {
     ExtensionLost,
     /// A purged or deleted job stays.
     DeleteLost,
+    /// A gate forgets who has passed it.
+    GateForgets,
 }
 
 impl Bug {
     /// Every defect.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::TokenNotChecked,
         Self::SucceedsTwice,
         Self::InsertLost,
@@ -56,5 +58,6 @@ impl Bug {
         Self::CancelLost,
         Self::ExtensionLost,
         Self::DeleteLost,
+        Self::GateForgets,
     ];
 }

@@ -14,6 +14,7 @@ use taskport_engine::store::{
 };
 
 use super::{SimStore, pass_on};
+use crate::bug::Bug;
 
 impl<S: Store> ReadSchedules for SimStore<S> {
     pass_on! {
@@ -93,12 +94,16 @@ impl<S: Store> ReadBatches for SimStore<S> {
 }
 
 impl<S: Store> LimitRows for SimStore<S> {
+    fn put_gate(&mut self, gate: &GateRecord) -> Result<()> {
+        let inside = if self.has(Bug::GateForgets) { 0 } else { gate.inside };
+        self.verb(|store| store.put_gate(&GateRecord { inside, ..gate.clone() }))
+    }
+
     pass_on! {
         gate(name: &GateName) -> Option<GateRecord>;
         gates(after: i64, max: usize) -> Vec<GateRecord>;
         due_gates(now: Timestamp, max: usize) -> Vec<GateRecord>;
         gate_id_max() -> i64;
-        put_gate(gate: &GateRecord) -> ();
         delete_gate(id: i64) -> ();
         held(gate: i64, max: usize) -> Vec<JobRecord>;
         ready(queue: &QueueName, now: Timestamp, max: usize) -> Vec<JobRecord>;

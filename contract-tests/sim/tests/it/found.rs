@@ -2,18 +2,77 @@
 
 use std::time::Duration;
 
-use taskport_abstraction::backend::{Delivery, Settlement, Verdict};
+use taskport_abstraction::backend::{Delivery, Settlement, Verdict, WorkerLoad};
+use taskport_abstraction::options::{ConcurrencyLimit, Start};
 use taskport_abstraction::{
     Failure, FailureKind, JobId, JobOptions, JobState, Payload, QueueName, RawCall, Timestamp, codes,
 };
-use taskport_engine::{Claim, Engine, EngineConfig, NewJob};
+use taskport_engine::{Claim, Engine, EngineConfig, NewJob, NewWorker};
 use taskport_store_memory::MemoryStore;
 
 const NOW: Timestamp = Timestamp::from_micros(1_790_000_000_000_000);
 
+// A heartbeat after the clock was set back moves the end of the worker forward in time.
+#[test]
+fn a_process_wakes_in_time_after_its_clock_was_set_back() {
+    let mut engine = Engine::open(MemoryStore::new(), EngineConfig::default(), NOW).unwrap();
+    let worker = NewWorker {
+        name: "w".into(),
+        host: "h".to_owned(),
+        pid: 1,
+        queues: Vec::new(),
+        tasks: Vec::new(),
+        slots: 1,
+        lease_for: Duration::from_secs(30),
+    };
+    let mut tx = engine.begin(NOW).unwrap();
+    tx.register_worker(worker).unwrap();
+    tx.commit().unwrap();
+    let forgotten_at = engine.next_due().unwrap().unwrap();
+    let hour_us = 3_600_000_000;
+    let mut tx = engine.begin(Timestamp::from_micros(NOW.as_micros() - hour_us)).unwrap();
+    assert!(tx.heartbeat("w", WorkerLoad { running: 0, slots: 1 }).unwrap());
+    tx.commit().unwrap();
+    assert_eq!(engine.next_due().unwrap().unwrap().as_micros(), forgotten_at.as_micros() - hour_us);
+}
+
+#[test]
+fn a_gate_that_opens_while_the_clock_is_back_leaves_nobody_behind() {
+    let mut engine = Engine::open(MemoryStore::new(), EngineConfig::default(), NOW).unwrap();
+    let later = NOW + Duration::from_secs(10);
+    let slot = || JobOptions {
+        concurrency: Some(ConcurrencyLimit { key: "k".into(), max: 1 }),
+        ..JobOptions::default()
+    };
+    submit_with(&mut engine, "a", slot());
+    let a = claim(&mut engine);
+    submit_with(&mut engine, "b", JobOptions { start: Some(Start::At(later)), ..slot() });
+    submit_with(&mut engine, "c", slot());
+    let work = |engine: &mut Engine<MemoryStore>| {
+        let mut tx = engine.begin(later).unwrap();
+        tx.tick().unwrap();
+        let queues = [QueueName::default_queue()];
+        let lease_for = Duration::from_secs(30);
+        let claimed = tx.claim(&Claim { worker: "w", queues: &queues, max: 1, lease_for }).unwrap();
+        tx.commit().unwrap();
+        claimed.into_iter().map(|delivery| delivery.lease.job.to_string()).collect::<Vec<_>>()
+    };
+    assert!(work(&mut engine).is_empty(), "b is due and finds the slot taken");
+    let settlement = Settlement { lease: a.lease, verdict: Verdict::Ack(Payload::json("1")) };
+    let mut tx = engine.begin(NOW).unwrap();
+    tx.settle(&[settlement]).remove(0).unwrap();
+    tx.cancel(&["b".parse().unwrap()]).remove(0).unwrap();
+    tx.commit().unwrap();
+    assert_eq!(work(&mut engine), ["c"]);
+}
+
 fn submit(engine: &mut Engine<MemoryStore>, id: &str) {
+    submit_with(engine, id, JobOptions::default());
+}
+
+fn submit_with(engine: &mut Engine<MemoryStore>, id: &str, options: JobOptions) {
     let call = RawCall { task: "t".parse().unwrap(), arguments: Payload::json("[[],{}]") };
-    let new = NewJob { id: id.parse().unwrap(), call, options: JobOptions::default(), step: None };
+    let new = NewJob { id: id.parse().unwrap(), call, options, step: None };
     let mut tx = engine.begin(NOW).unwrap();
     tx.enqueue(vec![new]).remove(0).unwrap();
     tx.commit().unwrap();
