@@ -94,7 +94,7 @@ fn wide(n: usize) -> JobOptions {
 
 fn narrow(n: usize) -> JobOptions {
     let key = format!("tenant-{}", n % 10).into();
-    JobOptions { concurrency: Some(ConcurrencyLimit { key, max: 5 }), ..JobOptions::default() }
+    JobOptions { concurrency: Some(ConcurrencyLimit { key, max: 10 }), ..JobOptions::default() }
 }
 
 fn rate(n: usize) -> JobOptions {
