@@ -58,7 +58,7 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng, with_faults: bool) -> Self {
-        let queues = (0..rng.usize(1..=3)).map(|n| queue(n)).collect();
+        let queues = (0..rng.usize(1..=3)).map(queue).collect();
         let mut plan = Self {
             steps: rng.usize(100..=400),
             processes: rng.usize(1..=4),

@@ -110,7 +110,8 @@ impl Model {
         let regained = now.since(known.at).as_secs_f64() * full / rate.period.as_secs_f64();
         let starts = (known.starts + regained).min(full) - 1.0;
         // Moments are whole microseconds.
-        hold!(starts > -0.001, "rate", "{id} was given with {starts} starts left of {rate:?}");
+        let overdrawn = starts < -0.001;
+        hold!(!overdrawn, "rate", "{id} was given with {starts} starts left of {rate:?}");
         self.buckets.put(rate.key.clone(), Bucket { starts, at: now });
         Ok(())
     }

@@ -3,6 +3,7 @@
 use taskport_abstraction::backend::{JobFilter, RunFilter, Settlement};
 use taskport_abstraction::{JobId, JobOptions, JobState, Payload, RawCall, Timestamp};
 use taskport_checker::{Event, Line, Operation};
+use taskport_engine::store::LimitRows as _;
 use taskport_engine::{NewJob, Read as _, Store};
 
 use super::{Clock, Failed, World};
@@ -107,7 +108,12 @@ impl<B: Backing> World<B> {
         }
         let next = self.processes[0].below.peek(Store::next_due);
         let Some(next) = next.filter(|next| *next != Timestamp::MAX) else {
-            return Err(Broken::new("stuck", format!("nothing is ever due, and there are {open}")));
+            let gates = self.processes[0].below.peek(|rows| rows.gates(i64::MIN, ROWS_MAX));
+            let closed: Vec<_> = gates.into_iter().filter(|gate| gate.held > 0).collect();
+            return Err(Broken::new(
+                "stuck",
+                format!("nothing is ever due, and there are {open}; {closed:?}"),
+            ));
         };
         let now = self.now(0);
         self.elapsed_us += i64::try_from(next.since(now).as_micros()).unwrap_or(0);
