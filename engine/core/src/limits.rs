@@ -292,7 +292,10 @@ impl<S: Store> Transaction<'_, S> {
             }
             let goes_on = leaves && gate.held > 0 && gate.tokens(now) > 0;
             let waits = gate.held > 0 && gate.tokens(now) == 0;
-            gate.wake_at = waits.then(|| gate.bucket().next(gate.mark, now));
+            // A moment that has come counts until a tick has seen it, or one goes on without it.
+            let is_over = gate.held == 0 || goes_on;
+            let known = gate.wake_at.filter(|_| !is_over);
+            gate.wake_at = if waits { Some(gate.bucket().next(gate.mark, now)) } else { known };
             (goes_on, gate.wake_at)
         })?;
         if let Some(moment) = wake_at {
