@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use taskport_abstraction::backend::{Delivery, Settlement, Verdict, WorkerLoad};
-use taskport_abstraction::options::{ConcurrencyLimit, Start};
+use taskport_abstraction::options::{ConcurrencyLimit, RateLimit, Start};
 use taskport_abstraction::{
     Failure, FailureKind, JobId, JobOptions, JobState, Payload, QueueName, RawCall, Timestamp, codes,
 };
@@ -64,6 +64,32 @@ fn a_gate_that_opens_while_the_clock_is_back_leaves_nobody_behind() {
     tx.cancel(&["b".parse().unwrap()]).remove(0).unwrap();
     tx.commit().unwrap();
     assert_eq!(work(&mut engine), ["c"]);
+}
+
+#[test]
+fn a_job_that_finds_a_gate_due_to_open_does_not_keep_it_closed() {
+    let mut engine = Engine::open(MemoryStore::new(), EngineConfig::default(), NOW).unwrap();
+    let rate = RateLimit { key: "k".into(), count: 1, period: Duration::from_secs(2) };
+    let bounded = |id: &str| {
+        let call = RawCall { task: "t".parse().unwrap(), arguments: Payload::json("[[],{}]") };
+        let options = JobOptions { rate_limit: Some(rate.clone()), ..JobOptions::default() };
+        NewJob { id: id.parse().unwrap(), call, options, step: None }
+    };
+    let mut tx = engine.begin(NOW).unwrap();
+    tx.enqueue(vec![bounded("a")]).remove(0).unwrap();
+    tx.commit().unwrap();
+    claim(&mut engine);
+    let mut tx = engine.begin(NOW).unwrap();
+    tx.enqueue(vec![bounded("b")]).remove(0).unwrap();
+    tx.commit().unwrap();
+    let mut tx = engine.begin(NOW + Duration::from_secs(3)).unwrap();
+    tx.enqueue(vec![bounded("c")]).remove(0).unwrap();
+    tx.tick().unwrap();
+    let queues = [QueueName::default_queue()];
+    let lease_for = Duration::from_secs(30);
+    let given = tx.claim(&Claim { worker: "w", queues: &queues, max: 2, lease_for }).unwrap();
+    tx.commit().unwrap();
+    assert_eq!(given.iter().map(|delivery| delivery.lease.job.as_str()).collect::<Vec<_>>(), ["b"]);
 }
 
 fn submit(engine: &mut Engine<MemoryStore>, id: &str) {
