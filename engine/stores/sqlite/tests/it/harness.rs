@@ -7,7 +7,7 @@ use taskport_abstraction::{
     Backoff, Failure, FailureKind, JobId, JobOptions, JobState, JobStatus, Payload, QueueName, RawCall,
     Result, RetryPolicy, Timestamp,
 };
-use taskport_engine::{Claim, Committed, Engine, EngineConfig, Enqueued, NewJob, Store, Transaction};
+use taskport_engine::{Claim, Committed, Engine, EngineConfig, Enqueued, NewJob, Reader, Store, Transaction};
 use taskport_store_memory::MemoryStore;
 use taskport_store_sqlite::{SqliteOptions, SqliteStore, Synchronous};
 use tempfile::TempDir;
@@ -18,6 +18,7 @@ pub(crate) const WORKER: &str = "worker-1";
 pub(crate) struct Harness<S: Store> {
     pub(crate) engine: Engine<S>,
     pub(crate) now: Timestamp,
+    kept: Option<Reader<S::Reader>>,
     directory: Option<TempDir>,
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn memory() -> Harness<MemoryStore> {
 
 pub(crate) fn memory_with(config: EngineConfig) -> Harness<MemoryStore> {
     let engine = Engine::open(MemoryStore::new(), config, start()).unwrap();
-    Harness { engine, now: start(), directory: None }
+    Harness { engine, now: start(), kept: None, directory: None }
 }
 
 pub(crate) fn sqlite() -> Harness<SqliteStore> {
@@ -57,7 +58,7 @@ pub(crate) fn sqlite_with(config: EngineConfig) -> Harness<SqliteStore> {
     let options = SqliteOptions { synchronous: Synchronous::Normal, ..SqliteOptions::default() };
     let store = SqliteStore::open(directory.path().join("jobs.db"), options).unwrap();
     let engine = Engine::open(store, config, start()).unwrap();
-    Harness { engine, now: start(), directory: Some(directory) }
+    Harness { engine, now: start(), kept: None, directory: Some(directory) }
 }
 
 impl Harness<SqliteStore> {
@@ -96,8 +97,8 @@ impl<S: Store> Harness<S> {
 
     pub(crate) fn status(&mut self, id: &str) -> JobStatus {
         self.tx(|_| ());
-        let mut reader = self.engine.reader().unwrap();
-        reader.get(&[job_id(id)]).unwrap().remove(0).unwrap_or_else(|| panic!("no job {id}"))
+        let found = self.read(|reader| reader.get(&[job_id(id)]).unwrap().remove(0));
+        found.unwrap_or_else(|| panic!("no job {id}"))
     }
 
     pub(crate) fn state(&mut self, id: &str) -> JobState {
@@ -106,11 +107,24 @@ impl<S: Store> Harness<S> {
 
     pub(crate) fn all(&mut self) -> Vec<JobStatus> {
         let page = PageRequest { after: None, len: 1_000 };
-        self.engine.reader().unwrap().jobs(&JobFilter::default(), &page).unwrap().items
+        self.read(|reader| reader.jobs(&JobFilter::default(), &page).unwrap().items)
     }
 
     pub(crate) fn queues(&mut self) -> Vec<QueueStats> {
-        self.engine.reader().unwrap().queues().unwrap()
+        self.read(|reader| reader.queues().unwrap())
+    }
+
+    /// Keeps one reader for all that follows, where a test reads after each step.
+    pub(crate) fn keep_reader(mut self) -> Self {
+        self.kept = Some(self.engine.reader().unwrap());
+        self
+    }
+
+    pub(crate) fn read<T>(&mut self, ask: impl FnOnce(&mut Reader<S::Reader>) -> T) -> T {
+        match &mut self.kept {
+            Some(reader) => ask(reader),
+            None => ask(&mut self.engine.reader().unwrap()),
+        }
     }
 }
 

@@ -310,10 +310,9 @@ fn assert_moves(
 /// Every gate's counts are those of the rows, and nothing waits that nothing will free.
 ///
 /// proves R-438
-fn assert_gates(h: &mut Harness<SqliteStore>) {
-    let rows = Connection::open(h.path()).unwrap();
+fn assert_gates(h: &mut Harness<SqliteStore>, rows: &Connection) {
     let mut statement =
-        rows.prepare("SELECT gate, kind, key, inside, held, wake_at FROM taskport_gates").unwrap();
+        rows.prepare_cached("SELECT gate, kind, key, inside, held, wake_at FROM taskport_gates").unwrap();
     type Row = (i64, i64, String, u64, u64, Option<i64>);
     let gates = statement.query_map([], |row| {
         Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?, row.get(5)?))
@@ -322,7 +321,7 @@ fn assert_gates(h: &mut Harness<SqliteStore>) {
     let jobs = h.all();
     let holders = {
         let mut statement =
-            rows.prepare("SELECT id, held_by FROM taskport_jobs WHERE held_by IS NOT NULL").unwrap();
+            rows.prepare_cached("SELECT id, held_by FROM taskport_jobs WHERE held_by IS NOT NULL").unwrap();
         let holders = statement
             .query_map([], |row| Ok((row.get::<_, rusqlite::types::Value>(0)?, row.get::<_, i64>(1)?)));
         holders.unwrap().map(|row| row.unwrap().1).collect::<Vec<i64>>()
@@ -359,8 +358,8 @@ fn assert_gates(h: &mut Harness<SqliteStore>) {
 fn assert_batches(memory: &mut Harness<MemoryStore>, sqlite: &mut Harness<SqliteStore>) {
     let jobs = sqlite.all();
     for n in 0..3 {
-        let status = sqlite.engine.reader().unwrap().batch(&batch(n)).unwrap();
-        assert_eq!(status, memory.engine.reader().unwrap().batch(&batch(n)).unwrap());
+        let status = sqlite.read(|reader| reader.batch(&batch(n)).unwrap());
+        assert_eq!(status, memory.read(|reader| reader.batch(&batch(n)).unwrap()));
         let Some(status) = status else { continue };
         let ended = status.succeeded + status.failed + status.cancelled;
         assert_eq!(status.total, status.pending + ended, "{status:?}");
@@ -380,13 +379,14 @@ proptest! {
 
     #[test]
     fn both_stores_answer_and_hold_the_same(steps in any_steps()) {
-        let mut memory = Subject { harness: memory(), leases: Vec::new() };
-        let mut sqlite = Subject { harness: sqlite(), leases: Vec::new() };
+        let mut memory = Subject { harness: memory().keep_reader(), leases: Vec::new() };
+        let mut sqlite = Subject { harness: sqlite().keep_reader(), leases: Vec::new() };
+        let rows = Connection::open(sqlite.harness.path()).unwrap();
         for step in &steps {
             prop_assert_eq!(memory.run(step), sqlite.run(step), "{:?}", step);
             prop_assert_eq!(memory.harness.all(), sqlite.harness.all(), "{:?}", step);
             prop_assert_eq!(memory.harness.queues(), sqlite.harness.queues(), "{:?}", step);
-            assert_gates(&mut sqlite.harness);
+            assert_gates(&mut sqlite.harness, &rows);
             assert_batches(&mut memory.harness, &mut sqlite.harness);
         }
     }
