@@ -136,7 +136,7 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "  {:48} {:>11} {:>11} {:>22}  {:>16} {:>16}  unit",
+            "  {:56} {:>11} {:>11} {:>22}  {:>16} {:>16}  unit",
             "case", "ours", "raw", "best peer", "ratio (target)", "ratio (target)"
         );
         for case in &self.cases {
@@ -144,7 +144,7 @@ impl Report {
             let best = case.peers.iter().max_by(|a, b| a.1.total_cmp(b.1));
             let _ = writeln!(
                 text,
-                "{mark} {:48} {:>11} {:>11} {:>22}  {:>16} {:>16}  {}",
+                "{mark} {:56} {:>11} {:>11} {:>22}  {:>16} {:>16}  {}",
                 case.name,
                 shown(case.ours),
                 case.raw.map(shown).unwrap_or_default(),
