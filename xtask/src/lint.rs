@@ -9,7 +9,7 @@ use crate::{Verdict, tidy};
 const DENY_VERSION: &str = "0.20.2";
 
 /// Each cargo feature of the facade is built alone, since features may only add.
-const FEATURES: &[&str] = &["", "native", "macros", "cli", "http", "metrics", "otel", "demo"];
+const FEATURES: &[&str] = &["", "native", "macros", "cli", "http", "metrics", "otel", "testing", "demo"];
 
 pub(crate) fn run() -> Result<Verdict> {
     let mut good = step("format", &mut cargo(&["fmt", "--all", "--check"]))?;

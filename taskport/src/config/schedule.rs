@@ -1,4 +1,3 @@
-use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -156,7 +155,7 @@ impl ScheduleConfig {
 /// Whether jobs with these options come from a schedule of the configuration.
 #[cfg(feature = "cli")]
 pub(crate) fn is_configured(options: &taskport_abstraction::JobOptions) -> bool {
-    options.metadata.get(SOURCE.0) == Some(&Arc::from(SOURCE.1))
+    options.metadata.get(SOURCE.0) == Some(&std::sync::Arc::from(SOURCE.1))
 }
 
 /// Reads `latest`, `skip` or `all:N`.
