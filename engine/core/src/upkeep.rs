@@ -58,7 +58,14 @@ pub(crate) enum Stage {
 impl Sweep {
     /// A walk that has not begun.
     pub fn new(mode: SweepMode) -> Self {
-        Self { mode, stage: Stage::Jobs, after: 0, after_batch: None, report: PruneReport::default(), kept: 0 }
+        Self {
+            mode,
+            stage: Stage::Jobs,
+            after: 0,
+            after_batch: None,
+            report: PruneReport::default(),
+            kept: 0,
+        }
     }
 
     /// Whether it has come to its end.

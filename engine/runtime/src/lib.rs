@@ -23,6 +23,6 @@ mod writer;
 
 pub use handle::EngineHandle;
 pub use letter::ClaimRequest;
-pub use taskport_engine::schedule;
 pub use taskport_engine::inbox::InboxRecord;
+pub use taskport_engine::schedule;
 pub use taskport_engine::{EngineConfig, Enqueued, NewJob, NewWorker, Store};

@@ -1,4 +1,5 @@
 //! The harness breaks what it says it breaks, and what is broken is found.
+#![cfg(test)]
 
 mod command;
 mod found;

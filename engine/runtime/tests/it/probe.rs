@@ -15,8 +15,8 @@ use taskport_engine::record::{
     StepRecord, WorkerRecord,
 };
 use taskport_engine::store::{
-    BatchOutline, Grant, JobOutline, JournalEnd, KeepJournal, Keeper, LimitRows, Promoted, ReadBatches, ReadInbox, ReadJournal, ReadSchedules,
-    RunOutline, Slice, TakeInbox, Upkeep, Watch, WriteSchedules,
+    BatchOutline, Grant, JobOutline, JournalEnd, KeepJournal, Keeper, LimitRows, Promoted, ReadBatches,
+    ReadInbox, ReadJournal, ReadSchedules, RunOutline, Slice, TakeInbox, Upkeep, Watch, WriteSchedules,
 };
 use taskport_engine::{Read, Store};
 
