@@ -95,7 +95,9 @@ pub const SCENARIOS: &[Scenario] = &[
 
 /// Jobs of every well-behaved kind.
 const MIX: &[(Kind, u32)] = &[
-    (Kind::Plain, 860),
+    (Kind::Plain, 840),
+    (Kind::Ordered, 10),
+    (Kind::Bounded, 10),
     (Kind::Slow, 20),
     (Kind::Later, 30),
     (Kind::Flaky, 30),

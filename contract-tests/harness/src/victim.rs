@@ -27,7 +27,7 @@ use tokio::time::sleep;
 pub use self::points::{Point, Side};
 pub(crate) use self::producer::SECOND_OFFER;
 pub use self::settings::{Kind, Produce, Settings, Work};
-pub use self::tasks::{echo_call, echo_result_call, registry, tick_call};
+pub use self::tasks::{echo_call, echo_registry, echo_result_call, registry, tick_call};
 use crate::clock::OffsetClock;
 use crate::history::History;
 use points::{AbortingStore, Points};

@@ -97,8 +97,8 @@ fn draw(rng: &mut Rng, len: u64) -> Damage {
         0 => Damage::Flip { at },
         1 => Damage::Noise { at },
         2 => Damage::Zero { at: at / PAGE_BYTES * PAGE_BYTES },
-        // An empty file is a new one.
-        _ => Damage::Cut { len: at.max(1) },
+        // An empty file is a new one, and SQLite takes a single byte for nothing.
+        _ => Damage::Cut { len: at.max(2) },
     }
 }
 

@@ -13,8 +13,9 @@ use crate::victim::{End, GAVE_UP, Kind, Produce, Settings, Work};
 
 const DONE_WITHIN: Duration = Duration::from_secs(60);
 const SCRIPT: &[(Kind, u32)] = &[(Kind::Plain, 10), (Kind::Flaky, 1), (Kind::Doomed, 1), (Kind::Twice, 1)];
-/// What a disk that fails may be called: impossible to open, full, unreadable.
-const CODES: [&str; 3] = ["E-023", "E-027", "E-028"];
+/// What a disk that fails may be called: impossible to open, damaged, full, unreadable. SQLite takes a read that fails for
+/// damage.
+const CODES: [&str; 4] = ["E-023", "E-026", "E-027", "E-028"];
 /// How many processes live side by side.
 const TOGETHER: usize = 8;
 /// How many calls of each kind there are in a run, at most; later ones are like those before.

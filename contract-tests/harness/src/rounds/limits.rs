@@ -22,16 +22,21 @@ pub(super) fn run(ground: &Ground<'_>) -> Result<Judged> {
             ground.dir.join("limits.db").display(),
         );
         let config = Config::from_toml(&text)?;
-        let port = Taskport::builder().config(config).registry(victim::registry()).open().await?;
-        let worker = tokio::spawn(port.worker().run());
-        let mut jobs = 0;
-        for bytes in [LIMIT - 1, LIMIT, LIMIT + 1, HUGE] {
-            jobs += arguments_of(&port, bytes, &mut problems).await?;
-            jobs += result_of(&port, bytes, &mut problems).await?;
-        }
-        worker.abort();
+        let port = Taskport::builder().config(config).registry(victim::echo_registry()).open().await?;
+        let sizes = async {
+            let mut jobs = 0;
+            for bytes in [LIMIT - 1, LIMIT, LIMIT + 1, HUGE] {
+                jobs += arguments_of(&port, bytes, &mut problems).await?;
+                jobs += result_of(&port, bytes, &mut problems).await?;
+            }
+            anyhow::Ok(jobs)
+        };
+        let jobs = tokio::select! {
+            jobs = sizes => jobs?,
+            ended = port.worker().run() => bail!("the worker ended: {ended:?}"),
+        };
         port.close().await?;
-        anyhow::Ok(jobs)
+        Ok(jobs)
     })?;
     let faults = [("oversize", 8)].into();
     Ok(Judged {

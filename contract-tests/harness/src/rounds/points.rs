@@ -1,6 +1,6 @@
 //! A process is killed at every step of the engine's transactions, before and after, one after another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use crate::victim::{Kind, Point, Produce, Settings, Side, Work};
 /// How long one process may take.
 const DONE_WITHIN: Duration = Duration::from_secs(60);
 const SIGKILL: i32 = 9;
+const HOUR_US: i64 = 3_600_000_000;
+/// How often a point that was not reached is tried again.
+const TRIES_MAX: u32 = 8;
 
 /// Few jobs of every kind, in small batches, so that every verb is called and each call matters.
 const SCRIPT: &[(Kind, u32)] = &[
@@ -25,6 +28,8 @@ const SCRIPT: &[(Kind, u32)] = &[
     (Kind::Doomed, 2),
     (Kind::Twice, 2),
     (Kind::Unique, 2),
+    (Kind::Ordered, 2),
+    (Kind::Bounded, 2),
     (Kind::Cancelled, 2),
     (Kind::Expiring, 1),
 ];
@@ -36,11 +41,20 @@ pub(super) fn sweep(ground: &Ground<'_>) -> Result<Judged> {
     let mut points = points(&counts, &mut arena);
     arena.rng.shuffle(&mut points);
     let until = ground.until_us();
-    for point in points {
-        if monotonic_us() >= until {
+    let mut never: BTreeSet<(String, Side)> =
+        points.iter().map(|point| (point.verb.clone(), point.side)).collect();
+    let mut in_time = true;
+    for point in &points {
+        in_time = monotonic_us() < until;
+        if !in_time {
             break;
         }
-        die_at(&mut arena, &point)?;
+        if die_at(&mut arena, point)? {
+            never.remove(&(point.verb.clone(), point.side));
+        }
+    }
+    if in_time {
+        insist(&mut arena, never)?;
     }
     // Somebody has to take over what the dead have left.
     arena.add_worker(Work::default())?;
@@ -89,14 +103,38 @@ fn points(counts: &BTreeMap<String, u64>, arena: &mut Arena) -> Vec<Point> {
     points
 }
 
-/// Runs a process that kills itself at `point`. It must be seen to do so.
-fn die_at(arena: &mut Arena, point: &Point) -> Result<()> {
+/// Not every run calls every verb; but each that one run called must be hit on both sides.
+fn insist(arena: &mut Arena, never: BTreeSet<(String, Side)>) -> Result<()> {
+    let mut hours = 0;
+    for (verb, side) in never {
+        let point = Point { verb, side, nth: 1 };
+        let mut hit = false;
+        for _ in 0..TRIES_MAX {
+            if hit {
+                break;
+            }
+            // What is done every few hours comes due.
+            hours += 7;
+            arena.set_clock(hours * HOUR_US)?;
+            hit = die_at(arena, &point)?;
+        }
+        if !hit {
+            arena.problems.push(format!("{point:?} was never reached"));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a process that kills itself at `point`, and says whether it came there.
+fn die_at(arena: &mut Arena, point: &Point) -> Result<bool> {
     let mut settings = alone(arena);
     settings.point = Some(point.clone());
     let mut process = arena.start_alone("point", settings)?;
     match process.wait(DONE_WITHIN) {
-        Some(status) if status.signal() == Some(SIGKILL) => arena.killed_itself("point", process.name()),
-        // Which calls there are beyond the first depends on timing, and rare verbs on luck.
+        Some(status) if status.signal() == Some(SIGKILL) => {
+            arena.killed_itself("point", process.name());
+            return Ok(true);
+        }
         Some(status) if status.success() => {}
         Some(status) => {
             let problem = unexpected(arena, process.name(), status);
@@ -104,5 +142,5 @@ fn die_at(arena: &mut Arena, point: &Point) -> Result<()> {
         }
         None => arena.problems.push(format!("{} neither reached {point:?} nor ended", process.name())),
     }
-    Ok(())
+    Ok(false)
 }

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use taskport_abstraction::backend::{Backend, Cancellation, Submission};
-use taskport_abstraction::options::{Idempotency, OnConflict, Start, Unique};
-use taskport_abstraction::{Backoff, Error, IntoCall, JobId, JobOptions, JobState, QueueName, RetryPolicy};
+use taskport_abstraction::options::{ConcurrencyLimit, Idempotency, OnConflict, Start, Unique};
+use taskport_abstraction::{
+    Backoff, Call, Error, IntoCall, JobId, JobOptions, JobState, QueueName, RetryPolicy,
+};
 use taskport_checker::{Event, Line, Operation, State};
 use taskport_worker::ShutdownController;
 use tokio::time::sleep;
@@ -17,10 +19,10 @@ use super::{TRY_EVERY, Victim, can_pass, is_stopping, later, tasks};
 
 /// How often a submit is repeated while the store cannot take it.
 const TRIES_MAX: u32 = 2_000;
-/// So many attempts that no fault uses them up.
 const ATTEMPTS_MAX: u32 = 500;
-/// What a poison job has.
 const POISON_ATTEMPTS_MAX: u32 = 2;
+/// How many bounded jobs of one producer run at once.
+const AT_ONCE_MAX: u32 = 4;
 /// The queue that no worker serves.
 const UNSERVED: &str = "unserved";
 
@@ -34,6 +36,8 @@ struct Job {
     kind: Kind,
     submission: Submission,
     not_before_us: Option<u64>,
+    /// The ordering key, and the place under it.
+    order: Option<(String, u64)>,
 }
 
 /// Submits jobs until there are enough, or until it is told to stop.
@@ -49,9 +53,10 @@ pub(crate) async fn run(victim: &Arc<Victim>, shutdown: &ShutdownController) -> 
         let left = produce.jobs.map_or(u64::MAX, |jobs| jobs - submitted);
         let len = rng.usize(1..=produce.batch).min(usize::try_from(left).unwrap_or(usize::MAX));
         let mut batch = Vec::with_capacity(len);
+        let place = submitted;
         for _ in 0..len {
             let key = format!("{}-{submitted:06}", victim.settings.name);
-            batch.extend(draw(victim, produce, &mut rng, key)?);
+            batch.extend(draw(victim, produce, &mut rng, key, place)?);
             submitted += 1;
         }
         submit(victim, &batch, shutdown).await?;
@@ -93,6 +98,8 @@ async fn submit(victim: &Victim, batch: &[Job], shutdown: &ShutdownController) -
 fn asks(victim: &Victim, job: &Job) -> Line {
     let mut line = victim.history.about(Operation::Submit, Event::Invoke, &job.key);
     line.not_before_us = job.not_before_us;
+    line.order = job.order.as_ref().map(|(key, _)| key.clone());
+    line.sequence = job.order.as_ref().map(|(_, place)| *place);
     line
 }
 
@@ -145,65 +152,47 @@ fn state_of(answer: &Result<Cancellation, Error>) -> Option<State> {
     }
 }
 
-/// The submissions of one job: two where it is submitted twice.
-fn draw(victim: &Victim, produce: &Produce, rng: &mut Rng, key: String) -> Result<Vec<Job>, Error> {
+/// The submissions of one job: two where it is submitted twice. `place` says how many jobs the producer has been
+/// answered for.
+fn draw(
+    victim: &Victim,
+    produce: &Produce,
+    rng: &mut Rng,
+    key: String,
+    place: u64,
+) -> Result<Vec<Job>, Error> {
     let kind = pick(&produce.mix, rng);
-    let mut options = JobOptions {
-        retry: Some(RetryPolicy {
-            attempts_max: ATTEMPTS_MAX,
-            backoff: Backoff::Fixed { delay: Duration::from_millis(20) },
-            age_max: None,
-        }),
-        ..JobOptions::default()
-    };
-    let poison = RetryPolicy {
-        attempts_max: POISON_ATTEMPTS_MAX,
-        backoff: Backoff::Fixed { delay: Duration::from_millis(20) },
-        age_max: None,
-    };
-    let mut not_before_us = None;
-    let call = {
-        let key = key.clone();
-        match kind {
-            Kind::Plain | Kind::Twice => tasks::plain(key),
-            Kind::Unique => {
-                options.idempotency = Some(Idempotency {
-                    key: key.as_str().into(),
-                    unique: Unique::Forever,
-                    on_conflict: OnConflict::Keep,
-                });
-                tasks::plain(key)
-            }
-            Kind::Slow | Kind::Cancelled => tasks::takes(key, rng.u64(5..60)),
-            Kind::Long => tasks::takes(key, 2_000),
-            Kind::Later => {
-                let start = later(&victim.clock, Duration::from_millis(rng.u64(50..600)));
-                not_before_us = u64::try_from(start.as_micros()).ok();
-                options.start = Some(Start::At(start));
-                tasks::plain(key)
-            }
-            Kind::Expiring => {
-                options.queue = Some(QueueName::new(UNSERVED)?);
-                options.expiry = Some(Start::In(Duration::from_millis(rng.u64(20..300))));
-                tasks::plain(key)
-            }
-            Kind::Flaky => tasks::flaky(key, rng.u32(2..4)),
-            Kind::Doomed => tasks::doomed(key),
-            Kind::Panics | Kind::Aborts | Kind::AbortsChild | Kind::Loops | Kind::Hogs => {
-                options.retry = Some(poison);
-                match kind {
-                    Kind::Panics => tasks::panics(key),
-                    Kind::Aborts => tasks::aborts(key),
-                    Kind::AbortsChild => tasks::aborts_child(key),
-                    Kind::Loops => tasks::loops(key),
-                    _ => tasks::hogs(key),
-                }
-            }
+    let call = call_of(kind, key.clone(), rng).into_call();
+    let mut options = JobOptions { retry: Some(policy_of(kind)), ..JobOptions::default() };
+    let (mut not_before_us, mut order) = (None, None);
+    match kind {
+        Kind::Later => {
+            let start = later(&victim.clock, Duration::from_millis(rng.u64(50..600)));
+            not_before_us = u64::try_from(start.as_micros()).ok();
+            options.start = Some(Start::At(start));
         }
-    };
-    let (_, call, _) = call.into_call().into_raw()?;
+        Kind::Expiring => {
+            options.queue = Some(QueueName::new(UNSERVED)?);
+            options.expiry = Some(Start::In(Duration::from_millis(rng.u64(20..300))));
+        }
+        Kind::Unique => {
+            let (unique, on_conflict) = (Unique::Forever, OnConflict::Keep);
+            options.idempotency = Some(Idempotency { key: key.as_str().into(), unique, on_conflict });
+        }
+        Kind::Ordered => {
+            let line = victim.settings.name.clone();
+            options.ordering_key = Some(line.as_str().into());
+            order = Some((line, place));
+        }
+        Kind::Bounded => {
+            let key = victim.settings.name.as_str().into();
+            options.concurrency = Some(ConcurrencyLimit { key, max: AT_ONCE_MAX });
+        }
+        _ => {}
+    }
+    let (_, call, _) = call.into_raw()?;
     let id = JobId::new(key.as_str())?;
-    let job = Job { submission: Submission { id, call, options }, key, kind, not_before_us };
+    let job = Job { submission: Submission { id, call, options }, key, kind, not_before_us, order };
     let mut jobs = vec![job.clone()];
     match kind {
         Kind::Twice => jobs.push(job),
@@ -215,6 +204,32 @@ fn draw(victim: &Victim, produce: &Produce, rng: &mut Rng, key: String) -> Resul
         _ => {}
     }
     Ok(jobs)
+}
+
+fn call_of(kind: Kind, key: String, rng: &mut Rng) -> Call<()> {
+    match kind {
+        Kind::Slow | Kind::Cancelled => tasks::takes(key, rng.u64(5..60)).into_call(),
+        Kind::Long => tasks::takes(key, 2_000).into_call(),
+        Kind::Flaky => tasks::flaky(key, rng.u32(2..4)).into_call(),
+        Kind::Doomed => tasks::doomed(key).into_call(),
+        Kind::Panics => tasks::panics(key).into_call(),
+        Kind::Aborts => tasks::aborts(key).into_call(),
+        Kind::AbortsChild => tasks::aborts_child(key).into_call(),
+        Kind::Loops => tasks::loops(key).into_call(),
+        Kind::Hogs => tasks::hogs(key).into_call(),
+        _ => tasks::plain(key).into_call(),
+    }
+}
+
+/// So many attempts that no fault uses them up, but for poison, which is to use them up.
+fn policy_of(kind: Kind) -> RetryPolicy {
+    use Kind::{Aborts, AbortsChild, Hogs, Loops, Panics};
+    let is_poison = matches!(kind, Panics | Aborts | AbortsChild | Loops | Hogs);
+    RetryPolicy {
+        attempts_max: if is_poison { POISON_ATTEMPTS_MAX } else { ATTEMPTS_MAX },
+        backoff: Backoff::Fixed { delay: Duration::from_millis(20) },
+        age_max: None,
+    }
 }
 
 fn pick(mix: &[(Kind, u32)], rng: &mut Rng) -> Kind {

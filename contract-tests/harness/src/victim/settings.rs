@@ -91,6 +91,10 @@ pub enum Kind {
     Twice,
     /// Has an idempotency key and is submitted twice under it, the second time with another id.
     Unique,
+    /// Runs after those of its producer that were acknowledged before it.
+    Ordered,
+    /// Runs beside few others of its producer.
+    Bounded,
     /// Is cancelled soon after.
     Cancelled,
     /// Waits for its time, and gives up before that.

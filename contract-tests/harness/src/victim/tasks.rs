@@ -12,6 +12,11 @@ pub fn registry() -> RegistryBuilder {
     registry![plain, takes, flaky, doomed, panics, aborts, aborts_child, loops, hogs, tick, echo]
 }
 
+/// The task of [`echo_call`] alone, for workers that have no children.
+pub fn echo_registry() -> RegistryBuilder {
+    registry![echo]
+}
+
 /// Tasks that run in a child, which cannot write to the ledger of its parent.
 pub(crate) const ISOLATED: [&str; 3] = ["fault.aborts_child", "fault.loops", "fault.hogs"];
 
