@@ -48,7 +48,8 @@ pub(super) fn run(ground: &Ground<'_>) -> Result<Judged> {
             isolated: true,
             concurrency: 8,
             prefetch: 8,
-            lease: Duration::from_millis(500),
+            // Poison takes all processors, and a lease that is renewed late would end a job for another reason.
+            lease: Duration::from_secs(3),
             ..Work::default()
         })?;
     }
