@@ -8,11 +8,13 @@ use taskport_abstraction::backend::{Cancellation, Health, Scope, Worker, WorkerS
 use taskport_abstraction::batch::Batches;
 use taskport_abstraction::journal::Journal;
 use taskport_abstraction::maintenance::Maintenance;
+use taskport_abstraction::options::Priority;
 use taskport_abstraction::outbox::Transactional;
 use taskport_abstraction::schedule::Schedules;
 use taskport_abstraction::task::Location;
 use taskport_abstraction::{
-    Call, Capability, JobStatus, Outcome, Retry, SystemClock, TaskDefinition, WithOptions, async_trait,
+    Call, Capability, JobOptions, JobStatus, Outcome, Retry, SystemClock, TaskDefinition, WithOptions,
+    async_trait,
 };
 
 use super::*;
@@ -176,6 +178,8 @@ async fn every_option_is_refused_by_a_backend_that_can_nothing_and_left_out_wher
             call("fine").ordering_key("k"),
             call("fine").concurrency_key("k", 1),
             call("fine").rate_limit("k", 1, second),
+            call("fine").fair_key("k", 1),
+            call("fine").throttle("k", second),
             call("fine").tag("t"),
             call("fine").metadata("k", "v"),
             call("fine").parent("p".parse().unwrap()),
@@ -186,12 +190,32 @@ async fn every_option_is_refused_by_a_backend_that_can_nothing_and_left_out_wher
     for call in asking() {
         let error = strict.submit(call.clone()).await.unwrap_err();
         assert_eq!(error.code(), &codes::UNSUPPORTED, "{call:?}");
+        assert!(error.remedy().unwrap().starts_with("instead: "), "{error:?}");
+        assert_eq!(error.backend().unwrap().as_str(), "main");
     }
     assert!(recorder.batches.lock().unwrap().is_empty());
     let (_, lenient) = recorded(OnUnsupported::Warn);
     for call in asking() {
         assert!(lenient.submit(call.clone()).await.is_ok(), "{call:?}");
     }
+}
+
+#[test]
+fn a_task_that_asks_for_what_the_backend_cannot_give_stops_the_start() {
+    let definition = TaskDefinition {
+        options: JobOptions { priority: Some(Priority::MAX), ..JobOptions::default() },
+        ..TaskDefinition::new("urgent".parse().unwrap(), Location { file: "src/x.rs".into(), line: 3 })
+    };
+    let registry = Registry::builder().task(definition).build().unwrap();
+    let name = BackendName::new("main").unwrap();
+    let check = |on_unsupported| {
+        super::start_check::check_registry(&registry, &name, on_unsupported, |_| Capability::NONE)
+    };
+    let problems = check(OnUnsupported::Error);
+    let [problem] = &problems[..] else { panic!("{problems:?}") };
+    assert!(problem.to_string().contains("`urgent`"), "{problem}");
+    assert!(problem.to_string().contains("src/x.rs:3"), "{problem}");
+    assert!(check(OnUnsupported::Warn).is_empty());
 }
 
 #[tokio::test]

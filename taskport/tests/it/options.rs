@@ -2,42 +2,15 @@
 
 use std::time::Duration;
 
-use taskport::abstraction::task::Location;
-use taskport::abstraction::{Feature, TaskDefinition, TaskName, codes};
+use taskport::abstraction::{Feature, codes};
 use taskport::prelude::*;
-use taskport::{Call, JobOptions, JobState, Registry};
+use taskport::{Call, JobState};
 
 use crate::kit::{PATIENCE, Place, add, start, tasks, where_am_i};
 
 async fn submitted(port: &Taskport) -> u64 {
     let queues = port.admin().unwrap().queues().await.unwrap();
     queues.iter().map(|queue| queue.counts.submitted).sum()
-}
-
-#[tokio::test]
-async fn an_option_the_backend_cannot_honour_is_refused_before_anything_is_stored() {
-    let place = Place::new();
-    let port = place.open().await;
-    for call in [
-        add(1, 1).ordering_key("k"),
-        add(1, 1).concurrency_key("k", 1),
-        add(1, 1).rate_limit("k", 1, PATIENCE),
-    ] {
-        let error = port.submit(call).await.unwrap_err();
-        assert_eq!(error.code(), &codes::UNSUPPORTED);
-        assert!(error.remedy().unwrap().starts_with("instead: "), "{error:?}");
-        assert_eq!(error.backend().unwrap().as_str(), "main");
-    }
-    assert_eq!(submitted(&port).await, 0);
-}
-
-#[tokio::test]
-async fn a_backend_that_only_warns_runs_the_job_without_the_option() {
-    let place = Place::new();
-    let port = place.open_with("on_unsupported = \"warn\"").await;
-    let job = port.submit(add(1, 1).ordering_key("k").priority(9)).await.unwrap();
-    let options = job.status().await.unwrap().options;
-    assert_eq!((options.ordering_key, options.priority.map(|level| level.level())), (None, Some(9)));
 }
 
 #[tokio::test]
@@ -80,24 +53,6 @@ async fn a_call_takes_what_its_task_declares_unless_it_says_otherwise() {
     let worker = start(port.worker().queues(["elsewhere"]));
     assert_eq!(moved.result_timeout(PATIENCE).await.unwrap(), "elsewhere");
     worker.stop().await;
-}
-
-#[tokio::test]
-async fn a_task_that_asks_for_what_the_backend_cannot_give_stops_the_start() {
-    let place = Place::new();
-    let definition = TaskDefinition {
-        options: JobOptions { ordering_key: Some("k".into()), ..JobOptions::default() },
-        ..TaskDefinition::new(
-            TaskName::new("ordered").unwrap(),
-            Location { file: "src/x.rs".into(), line: 3 },
-        )
-    };
-    let config = place.config_with("");
-    let builder = Registry::builder().task(definition.clone());
-    // An ordering key belongs to one job, so the registry itself may refuse it first.
-    let error = Taskport::builder().config(config).registry(builder).open().await.unwrap_err();
-    assert!(error.to_string().contains("`ordered`"), "{error}");
-    assert!(error.to_string().contains("src/x.rs:3"), "{error}");
 }
 
 #[tokio::test]

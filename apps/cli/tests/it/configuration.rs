@@ -157,7 +157,9 @@ fn backends_are_listed_and_their_capabilities_shown_without_connecting() {
     assert_eq!(sandbox.fine(&["backend", "list"]), "BACKEND  KIND    DEFAULT\nmain     native  yes\n");
     let matrix = sandbox.json(&["backend", "capabilities"]);
     assert_eq!(matrix["main"]["submit"]["support"], "native");
-    let unsupported = &matrix["main"]["ordering_key"];
+    let memory = Sandbox::empty();
+    memory.write("taskport.toml", "[backends.main]\nkind = \"native\"\nurl = \"memory:\"\n");
+    let unsupported = &memory.json(&["backend", "capabilities"])["main"]["durable"];
     assert_eq!(unsupported["support"], "unsupported");
     assert!(unsupported["why"].is_string() && unsupported["instead"].is_string());
     assert!(matrix["main"]["page_len_max"]["limit"].is_u64());

@@ -32,8 +32,8 @@ fn set(sandbox: &Sandbox, pragma: &str, value: i64) -> i64 {
 #[test]
 fn a_database_of_another_program_is_left_alone() {
     let sandbox = Sandbox::with_tasks();
-    sandbox.submit(&["echo"]);
-    set(&sandbox, "application_id", 0x1234_5678);
+    let theirs = rusqlite::Connection::open(sandbox.path("taskport.db")).unwrap();
+    theirs.execute_batch("PRAGMA application_id = 305419896; CREATE TABLE letters (text)").unwrap();
     refused(&sandbox.run(&["job", "list"]), 2, "E-024");
     assert_eq!(sandbox.json(&["job", "list"])["error"]["code"], "E-024");
 }
