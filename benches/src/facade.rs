@@ -38,7 +38,7 @@ pub(crate) async fn noop(payload: String) -> TaskResult<()> {
     Ok(())
 }
 
-/// How many attempts of [`noop`] have run in this process.
+/// How many attempts of [`noop()`] have run in this process.
 pub(crate) fn ran() -> usize {
     RAN.load(Ordering::Relaxed)
 }
