@@ -16,6 +16,7 @@ use crate::victim::{Kind, Point, Produce, Settings, Side, Work};
 const DONE_WITHIN: Duration = Duration::from_secs(60);
 const SIGKILL: i32 = 9;
 const HOUR_US: i64 = 3_600_000_000;
+const HOURS_MAX: i64 = 72;
 /// How often a point that was not reached is tried again.
 const TRIES_MAX: u32 = 8;
 
@@ -113,8 +114,8 @@ fn insist(arena: &mut Arena, never: BTreeSet<(String, Side)>) -> Result<()> {
             if hit {
                 break;
             }
-            // What is done every few hours comes due.
-            hours += 7;
+            // What is done every few hours comes due, and nothing that is kept for days is removed.
+            hours = (hours + 2).min(HOURS_MAX);
             arena.set_clock(hours * HOUR_US)?;
             hit = die_at(arena, &point)?;
         }

@@ -23,6 +23,8 @@ const ATTEMPTS_MAX: u32 = 500;
 const POISON_ATTEMPTS_MAX: u32 = 2;
 /// How many bounded jobs of one producer run at once.
 const AT_ONCE_MAX: u32 = 4;
+/// The queue of jobs with limits. A queue that holds any hands out all of its jobs in another way.
+pub(super) const BOUNDED: &str = "bounded";
 /// The queue that no worker serves.
 const UNSERVED: &str = "unserved";
 
@@ -180,11 +182,13 @@ fn draw(
             options.idempotency = Some(Idempotency { key: key.as_str().into(), unique, on_conflict });
         }
         Kind::Ordered => {
+            options.queue = Some(QueueName::new(BOUNDED)?);
             let line = victim.settings.name.clone();
             options.ordering_key = Some(line.as_str().into());
             order = Some((line, place));
         }
         Kind::Bounded => {
+            options.queue = Some(QueueName::new(BOUNDED)?);
             let key = victim.settings.name.as_str().into();
             options.concurrency = Some(ConcurrencyLimit { key, max: AT_ONCE_MAX });
         }

@@ -11,6 +11,7 @@ use taskport_worker::{ExecutorOptions, Profile, PullWorker, ShutdownController, 
 use super::Victim;
 use super::consumer::{RecordingConsumer, key_of};
 use super::ledger::Ledger;
+use super::producer::BOUNDED;
 use super::tasks::{ISOLATED, registry};
 use crate::history::History;
 
@@ -24,7 +25,7 @@ pub(crate) async fn run(victim: &Arc<Victim>, shutdown: &ShutdownController) -> 
     let tasks = registry.tasks().filter(|task| work.isolated || !ISOLATED.contains(&task.name.as_str()));
     let spec = WorkerSpec {
         name: victim.settings.name.as_str().into(),
-        queues: vec![QueueName::default_queue()],
+        queues: vec![QueueName::default_queue(), QueueName::new(BOUNDED)?],
         tasks: tasks.map(|task| task.name.clone()).collect(),
         concurrency: work.concurrency,
         prefetch: work.prefetch,
