@@ -2,33 +2,30 @@
 
 use futures_util::StreamExt;
 use taskport_abstraction::backend::{Cancellation, JobFilter, PageRequest, QueueOrder, Scope};
-use taskport_abstraction::options::{ConcurrencyLimit, Priority, Start};
+use taskport_abstraction::options::{Priority, Start};
 use taskport_abstraction::{Feature, JobId, JobState, Payload, QueueName, codes};
 use taskport_native::{NativeConfig, Synchronous};
 
 use crate::support::{job, memory, open, soon, sqlite, state, submit};
 
 #[tokio::test]
-async fn what_the_engine_cannot_do_is_refused_and_the_rest_of_the_batch_is_taken() {
+async fn what_no_job_may_ask_is_refused_and_the_rest_of_the_batch_is_taken() {
     let backend = memory().await;
-    let (mut keyed, mut absurd, mut large) = (job("keyed"), job("absurd"), job("large"));
-    keyed.options.concurrency = Some(ConcurrencyLimit { key: "k".into(), max: 1 });
+    let (mut absurd, mut large) = (job("absurd"), job("large"));
     absurd.options.timeout_soft = Some(std::time::Duration::from_secs(2));
     absurd.options.timeout_hard = Some(std::time::Duration::from_secs(1));
     large.call.arguments = Payload::json(vec![b' '; (16 << 20) + 1]);
-    let results = soon(backend.submit(vec![job("good"), keyed, absurd, large, job("last")])).await;
+    let results = soon(backend.submit(vec![job("good"), absurd, large, job("last")])).await;
     let code = |place: usize| results[place].as_ref().map_err(|error| error.code().number);
-    assert!(code(0).is_ok() && code(4).is_ok());
-    assert_eq!(code(1).unwrap_err(), codes::UNSUPPORTED.number);
-    assert_eq!(code(2).unwrap_err(), codes::BAD_OPTION.number);
-    assert_eq!(code(3).unwrap_err(), codes::PAYLOAD_TOO_LARGE.number);
+    assert!(code(0).is_ok() && code(3).is_ok());
+    assert_eq!(code(1).unwrap_err(), codes::BAD_OPTION.number);
+    assert_eq!(code(2).unwrap_err(), codes::PAYLOAD_TOO_LARGE.number);
     let error = results[1].as_ref().unwrap_err();
     assert_eq!(error.backend().unwrap().as_str(), "main");
-    assert!(error.to_string().contains("concurrency_key"), "{error}");
-    let ids = ["good", "keyed", "absurd", "large", "last"].map(|id| JobId::new(id).unwrap());
+    let ids = ["good", "absurd", "large", "last"].map(|id| JobId::new(id).unwrap());
     let found = soon(backend.get(&ids)).await.unwrap();
     let known: Vec<bool> = found.iter().map(Option::is_some).collect();
-    assert_eq!(known, [true, false, false, false, true]);
+    assert_eq!(known, [true, false, false, true]);
 }
 
 #[tokio::test]
@@ -52,8 +49,17 @@ async fn capabilities_follow_the_store() {
     let memory = memory().await;
     let (file, memory) = (file.capabilities(Scope::default()), memory.capabilities(Scope::default()));
     for feature in Feature::ALL {
-        let only_on_file =
-            matches!(feature, Feature::Durable | Feature::MultiProcess | Feature::WorkflowResume);
+        let only_on_file = matches!(
+            feature,
+            Feature::Durable
+                | Feature::MultiProcess
+                | Feature::WorkflowResume
+                | Feature::TransactionalEnqueue
+                | Feature::Outbox
+                | Feature::Backup
+                | Feature::Restore
+                | Feature::Vacuum
+        );
         assert_eq!(memory.supports(*feature), file.supports(*feature) && !only_on_file, "{feature}");
     }
 }
