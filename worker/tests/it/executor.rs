@@ -372,9 +372,11 @@ async fn the_log_names_the_attempt_and_its_trace_and_never_its_payload() {
             executor.execute(attempt).await;
         }
     };
-    // Once without a listener: a place in the code that another test comes to for the first time, in the moment in which
-    // this one begins to listen, stays silent.
-    both().await;
+    // With one listener in the process, a place in the code that another thread comes to first asks that thread's, which
+    // has none, and stays silent for all. So there is one for everybody else.
+    let everybody =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(std::io::sink);
+    let _first_stays = tracing::subscriber::set_global_default(everybody.finish());
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
