@@ -190,7 +190,8 @@ impl FakeConsumer {
         let started = tokio::time::Instant::now().into_std();
         while !condition(&self.state()) {
             assert!(started.elapsed() < PATIENCE, "what must come did not come: {:#?}", self.state());
-            std::hint::spin_loop();
+            // Looking all the time would keep the lock from those who are to change the state.
+            (0..100_000).for_each(|_| std::hint::spin_loop());
         }
     }
 }
