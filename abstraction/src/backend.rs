@@ -469,6 +469,52 @@ pub struct Counts {
     pub expired: u64,
 }
 
+impl Counts {
+    /// How many jobs stand in each state that is counted, in the order of [`JobState::ALL`].
+    pub const fn by_state(&self) -> [(JobState, u64); 9] {
+        [
+            (JobState::Scheduled, self.scheduled),
+            (JobState::Blocked, self.blocked),
+            (JobState::Queued, self.queued),
+            (JobState::Running, self.running),
+            (JobState::Retrying, self.retrying),
+            (JobState::Succeeded, self.succeeded),
+            (JobState::Failed, self.failed),
+            (JobState::Cancelled, self.cancelled),
+            (JobState::Expired, self.expired),
+        ]
+    }
+
+    /// The number of jobs in one state, to be changed. Whoever changes it keeps `submitted` the sum.
+    ///
+    /// # Panics
+    /// Where the state is unknown: who keeps an account knows where its jobs stand.
+    pub const fn of_mut(&mut self, state: JobState) -> &mut u64 {
+        match state {
+            JobState::Scheduled => &mut self.scheduled,
+            JobState::Blocked => &mut self.blocked,
+            JobState::Queued => &mut self.queued,
+            JobState::Running => &mut self.running,
+            JobState::Retrying => &mut self.retrying,
+            JobState::Succeeded => &mut self.succeeded,
+            JobState::Failed => &mut self.failed,
+            JobState::Cancelled => &mut self.cancelled,
+            JobState::Expired => &mut self.expired,
+            JobState::Unknown => panic!("who keeps an account knows where its jobs stand"),
+        }
+    }
+
+    /// How many jobs wait to start, for the first time or again.
+    pub const fn waiting(&self) -> u64 {
+        self.scheduled + self.blocked + self.queued + self.retrying
+    }
+
+    /// How many jobs have not ended.
+    pub const fn live(&self) -> u64 {
+        self.waiting() + self.running
+    }
+}
+
 /// The order in which a queue's jobs start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -654,5 +700,28 @@ impl StepState {
     /// Whether the step has ended.
     pub const fn is_terminal(self) -> bool {
         !matches!(self, Self::Waiting | Self::Running)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_names_each_state_but_the_unknown_once() {
+        let mut counts = Counts::default();
+        let known = JobState::ALL.iter().filter(|state| **state != JobState::Unknown);
+        for (bit, state) in known.clone().enumerate() {
+            *counts.of_mut(*state) += 1 << bit;
+        }
+        let expected: Vec<_> = known.enumerate().map(|(bit, state)| (*state, 1 << bit)).collect();
+        assert_eq!(counts.by_state().to_vec(), expected);
+        assert_eq!((counts.scheduled, counts.running, counts.expired), (1 << 0, 1 << 3, 1 << 8));
+        let sum = |chosen: fn(JobState) -> bool| -> u64 {
+            expected.iter().filter(|(state, _)| chosen(*state)).map(|(_, jobs)| jobs).sum()
+        };
+        assert_eq!(counts.waiting(), sum(JobState::is_waiting));
+        assert_eq!(counts.live(), sum(|state| !state.is_terminal()));
+        assert_eq!(counts.submitted, 0, "the sum is the keeper's to change");
     }
 }

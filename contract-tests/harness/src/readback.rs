@@ -9,7 +9,6 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags};
 use taskport::Taskport;
 use taskport::config::Config;
-use taskport_abstraction::backend::QueueStats;
 use taskport_abstraction::{JobId, JobState};
 use taskport_checker::{Event, Line, Operation, State};
 use tokio::runtime::Runtime;
@@ -45,8 +44,8 @@ pub fn wait_until_drained(database: &Path, limit: Duration) -> Result<()> {
         let until = monotonic_us() + u64::try_from(limit.as_micros()).unwrap_or(u64::MAX / 2);
         loop {
             let left = match port.admin()?.queues().await {
-                Ok(queues) => match live(&queues) {
-                    0 => return Ok(()),
+                Ok(queues) => match queues.iter().map(|queue| queue.counts.live()).sum() {
+                    0_u64 => return Ok(()),
                     left => anyhow!("{left} jobs have not ended: {queues:?}"),
                 },
                 Err(error) => error.into(),
@@ -62,14 +61,6 @@ pub fn wait_until_drained(database: &Path, limit: Duration) -> Result<()> {
 /// The key under which a job was submitted: its id, or the first id that was offered under its idempotency key.
 fn key_of(id: &str) -> &str {
     id.strip_suffix(SECOND_OFFER).unwrap_or(id)
-}
-
-fn live(queues: &[QueueStats]) -> u64 {
-    let live = |stats: &QueueStats| {
-        let counts = &stats.counts;
-        counts.scheduled + counts.blocked + counts.queued + counts.running + counts.retrying
-    };
-    queues.iter().map(live).sum()
 }
 
 /// Reads every job back in both ways, writes the answers down and returns what is wrong with the file itself.

@@ -144,13 +144,7 @@ impl Victim {
             Some(admin) => admin.queues().await?,
             None => Vec::new(),
         };
-        let count = |counts: &Counts| {
-            counts.scheduled
-                + counts.blocked
-                + counts.queued
-                + counts.retrying
-                + if running { counts.running } else { 0 }
-        };
+        let count = if running { Counts::live } else { Counts::waiting };
         Ok(queues.iter().map(|queue| count(&queue.counts)).sum())
     }
 }

@@ -245,7 +245,7 @@ impl Model {
         self.jobs.remove(&row.id);
         self.erased.put(row.id.clone(), ());
         let mut queue = self.queues.get(&row.queue).cloned().unwrap_or_default();
-        *audit::account(&mut queue.erased, counts_as) += 1;
+        *queue.erased.of_mut(counts_as) += 1;
         queue.erased.submitted += 1;
         self.queues.put(row.queue.clone(), queue);
     }

@@ -188,10 +188,10 @@ impl<'a, S: Store> Transaction<'a, S> {
         let frees_slot = from == Some(JobState::Running) && entry.record.limits.concurrency_max.is_some();
         let counts = &mut entry.record.counts;
         match from {
-            Some(from) => take_out(account(counts, from), jobs),
+            Some(from) => take_out(counts.of_mut(from), jobs),
             None => counts.submitted += jobs,
         }
-        *account(counts, to) += jobs;
+        *counts.of_mut(to) += jobs;
         if frees_slot && counts.queued > 0 {
             self.changes.made_ready = true;
         }
@@ -203,7 +203,7 @@ impl<'a, S: Store> Transaction<'a, S> {
         let entry = self.queue(queue)?;
         entry.dirty = true;
         take_out(&mut entry.record.counts.submitted, 1);
-        take_out(account(&mut entry.record.counts, state), 1);
+        take_out(entry.record.counts.of_mut(state), 1);
         Ok(())
     }
 
@@ -252,20 +252,4 @@ impl<S: Store> Drop for Transaction<'_, S> {
 fn take_out(number: &mut u64, jobs: u64) {
     debug_assert!(*number >= jobs, "the account holds every job");
     *number = number.saturating_sub(jobs);
-}
-
-/// The number of jobs in one state.
-fn account(counts: &mut taskport_abstraction::backend::Counts, state: JobState) -> &mut u64 {
-    match state {
-        JobState::Scheduled => &mut counts.scheduled,
-        JobState::Blocked => &mut counts.blocked,
-        JobState::Queued => &mut counts.queued,
-        JobState::Running => &mut counts.running,
-        JobState::Retrying => &mut counts.retrying,
-        JobState::Succeeded => &mut counts.succeeded,
-        JobState::Failed => &mut counts.failed,
-        JobState::Cancelled => &mut counts.cancelled,
-        JobState::Expired => &mut counts.expired,
-        JobState::Unknown => unreachable!("the engine always knows where its jobs stand"),
-    }
 }

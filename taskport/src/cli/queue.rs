@@ -200,8 +200,7 @@ pub(super) async fn run(session: &Session, command: Command) -> Result<Report> {
             one(&*backend, admin, &queue, "set").await
         }
         Command::Purge { queue, consent } => {
-            let counts = known(&admin.queues().await?, &queue)?.counts;
-            let waiting = counts.queued + counts.scheduled + counts.retrying + counts.blocked;
+            let waiting = known(&admin.queues().await?, &queue)?.counts.waiting();
             consent.check(waiting, "purge")?;
             let purged = admin.purge(&queue).await?;
             Report::new(
@@ -266,20 +265,9 @@ fn account(backend: &dyn Backend, stats: &[QueueStats]) -> Result<Report> {
         facts.maybe("ageing", queue.limits.ageing.map(format_duration));
         facts.add("paused", if queue.paused { "yes" } else { "no" });
         facts.maybe("oldest queued", queue.oldest_queued_at);
-        let counts = &queue.counts;
-        for (name, number) in [
-            ("submitted", counts.submitted),
-            ("scheduled", counts.scheduled),
-            ("blocked", counts.blocked),
-            ("queued", counts.queued),
-            ("running", counts.running),
-            ("retrying", counts.retrying),
-            ("succeeded", counts.succeeded),
-            ("failed", counts.failed),
-            ("cancelled", counts.cancelled),
-            ("expired", counts.expired),
-        ] {
-            facts.add(name, number);
+        facts.add("submitted", queue.counts.submitted);
+        for (state, jobs) in queue.counts.by_state() {
+            facts.add(state.as_str(), jobs);
         }
         if !text.is_empty() {
             text.push('\n');

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use taskport_abstraction::backend::{Counts, QueueStats};
-use taskport_abstraction::{Backend, BackendName, Clock, JobState, Timestamp};
+use taskport_abstraction::backend::QueueStats;
+use taskport_abstraction::{Backend, BackendName, Clock, Timestamp};
 use taskport_worker::metrics::{Kind, Metric, OTHER, Page};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -68,22 +68,6 @@ async fn ask(backend: &dyn Backend) -> Seen {
     Seen { backend: backend.name().clone(), queues }
 }
 
-/// The account of a queue, as the label `state` says it.
-fn states(counts: &Counts) -> [(&'static str, u64); 9] {
-    [
-        (JobState::Scheduled, counts.scheduled),
-        (JobState::Blocked, counts.blocked),
-        (JobState::Queued, counts.queued),
-        (JobState::Running, counts.running),
-        (JobState::Retrying, counts.retrying),
-        (JobState::Succeeded, counts.succeeded),
-        (JobState::Failed, counts.failed),
-        (JobState::Cancelled, counts.cancelled),
-        (JobState::Expired, counts.expired),
-    ]
-    .map(|(state, count)| (state.as_str(), count))
-}
-
 /// One queue on the page, or all those beyond the limit together.
 #[derive(Debug, Default)]
 struct Row {
@@ -94,9 +78,9 @@ struct Row {
 
 impl Row {
     fn add(&mut self, queue: &QueueStats, now: Timestamp) {
-        let states = states(&queue.counts);
+        let states = queue.counts.by_state();
         if self.states.is_empty() {
-            self.states = states.map(|(state, _)| (state, 0)).into();
+            self.states = states.map(|(state, _)| (state.as_str(), 0)).into();
         }
         for ((_, sum), (_, count)) in self.states.iter_mut().zip(states) {
             *sum += count;
@@ -181,7 +165,7 @@ pub(super) const METRICS: &[Metric] = &[UP, JOBS, OLDEST, PAUSED];
 #[cfg(test)]
 mod tests {
     use taskport_abstraction::SystemClock;
-    use taskport_abstraction::backend::{QueueLimits, QueueOrder};
+    use taskport_abstraction::backend::{Counts, QueueLimits, QueueOrder};
 
     use super::*;
 

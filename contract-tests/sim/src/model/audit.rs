@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use taskport_abstraction::backend::{Counts, JobFilter, RunFilter};
+use taskport_abstraction::backend::{JobFilter, RunFilter};
 use taskport_abstraction::{JobId, JobState, Result as Answer, RunId};
 use taskport_engine::Store;
 use taskport_engine::record::{JobRecord, QueueRecord, RunRecord, StepRecord};
@@ -95,7 +95,7 @@ impl Model {
             let known = self.queues.get(&queue.name).cloned().unwrap_or_default();
             let mut counts = known.erased;
             for row in rows.jobs.values().filter(|row| row.queue == queue.name) {
-                *account(&mut counts, row.state) += 1;
+                *counts.of_mut(row.state) += 1;
                 counts.submitted += 1;
             }
             hold!(
@@ -162,20 +162,4 @@ fn audit_steps(run: &RunRecord, steps: &[StepRecord], jobs: &[JobRecord]) -> Res
         );
     }
     Ok(())
-}
-
-/// The number of jobs in one state.
-pub(super) fn account(counts: &mut Counts, state: JobState) -> &mut u64 {
-    match state {
-        JobState::Scheduled => &mut counts.scheduled,
-        JobState::Blocked => &mut counts.blocked,
-        JobState::Queued => &mut counts.queued,
-        JobState::Running => &mut counts.running,
-        JobState::Retrying => &mut counts.retrying,
-        JobState::Succeeded => &mut counts.succeeded,
-        JobState::Failed => &mut counts.failed,
-        JobState::Cancelled => &mut counts.cancelled,
-        JobState::Expired => &mut counts.expired,
-        JobState::Unknown => unreachable!("the engine always knows where its jobs stand"),
-    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use taskport_abstraction::maintenance::{
     BackupReport, IntegrityProblem, IntegrityReport, Repair, SizeReport,
 };
-use taskport_abstraction::{BatchId, Error, JobState, Result, RunId, Timestamp, codes};
+use taskport_abstraction::{BatchId, Error, Result, RunId, Timestamp, codes};
 use taskport_engine::Store;
 use taskport_engine::record::JobRecord;
 use taskport_engine::store::{BatchOutline, JobOutline, Keeper, RunOutline, Slice, Upkeep};
@@ -134,22 +134,16 @@ impl Keeper for MemoryKeeper {
         Ok(self.0.with(|tables| {
             let mut report = IntegrityReport { rows: tables.jobs.len() as u64, ..IntegrityReport::default() };
             for queue in tables.queues.values() {
-                let c = queue.counts;
+                let accounts = queue.counts.by_state();
                 let count = |state| {
                     let of_queue = tables.jobs.values().filter(|job| job.queue == queue.name);
                     of_queue.filter(|job| job.state == state).count() as u64
                 };
-                let live = [
-                    (c.scheduled, JobState::Scheduled),
-                    (c.blocked, JobState::Blocked),
-                    (c.queued, JobState::Queued),
-                    (c.running, JobState::Running),
-                    (c.retrying, JobState::Retrying),
-                ];
-                let sum: u64 = live.iter().map(|(jobs, _)| jobs).sum();
-                let ended = c.succeeded + c.failed + c.cancelled + c.expired;
-                let agrees = live.iter().all(|(jobs, state)| *jobs == count(*state));
-                if !agrees || c.submitted != sum + ended {
+                let sum: u64 = accounts.iter().map(|(_, jobs)| jobs).sum();
+                // Those of ended jobs hold deleted ones too.
+                let agrees =
+                    accounts.iter().all(|(state, jobs)| state.is_terminal() || *jobs == count(*state));
+                if !agrees || queue.counts.submitted != sum {
                     report.problems.push(IntegrityProblem {
                         problem: format!("the account of queue `{}` is wrong", queue.name),
                         advice: "restart the process".to_owned(),
