@@ -5,6 +5,7 @@
 //! result is one JSON document on one line, whose fields are a contract.
 
 mod backend;
+mod call;
 mod check;
 mod completions;
 mod config;

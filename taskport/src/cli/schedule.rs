@@ -5,22 +5,22 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::call::{Arguments, Options};
 use super::listing::Paging;
 use super::report::Report;
 use super::session::Session;
 use super::table::{Facts, Table};
 use super::usage::misuse;
-use super::{submit, value, wire};
+use super::{value, wire};
 use crate::abstraction::backend::Backend;
 use crate::abstraction::schedule::{
     CatchUp, Put, ScheduleDefinition, ScheduleRule, ScheduleStatus, Schedules,
 };
 use crate::abstraction::text::{format_duration, nearest};
-use crate::abstraction::typed::CallParts;
 use crate::abstraction::{Clock, ScheduleName, SystemClock, TaskName, codes};
 use crate::config::{is_configured, parse_catch_up};
 use crate::port::{next_ticks, schedules_of};
-use crate::{Call, Error, JobId, Result, Schedule, Timestamp};
+use crate::{Error, JobId, Result, Schedule, Timestamp};
 
 /// Make and look after schedules, which submit jobs again and again.
 #[derive(Debug, Subcommand)]
@@ -88,12 +88,8 @@ pub(super) struct Add {
     /// The task of its jobs
     #[arg(value_parser = value::name::<TaskName>)]
     task: TaskName,
-    /// Arguments, as NAME=JSON or as JSON by position; what is no JSON is text
-    #[arg(value_name = "ARG", conflicts_with = "args")]
-    arguments: Vec<String>,
-    /// All arguments as one JSON object (by name) or list (by position); @FILE reads a file, @- standard input
-    #[arg(long, value_name = "JSON")]
-    args: Option<String>,
+    #[command(flatten)]
+    arguments: Arguments,
     #[command(flatten)]
     rule: Rule,
     /// What becomes of ticks that could not fire in time
@@ -114,7 +110,7 @@ pub(super) struct Add {
     #[command(flatten)]
     preview: Preview,
     #[command(flatten)]
-    options: submit::Options,
+    options: Options,
 }
 
 /// When it ticks.
@@ -430,11 +426,7 @@ async fn make(
     schedules: &dyn Schedules,
     add: Add,
 ) -> Result<Report> {
-    let arguments = value::arguments(add.args.as_deref(), &add.arguments)?;
-    let port = session.port().await?;
-    let declared = port.registry().task(add.task.as_str())?.options.retry.clone();
-    let parts = CallParts::of_declared(declared.clone());
-    let call: Call = add.options.apply(Call::with_parts(add.task, Ok(arguments), parts), declared);
+    let call = add.arguments.call(add.task, add.options, session).await?;
     let mut schedule = Schedule::of(add.schedule.as_str(), add.rule.read(), call)
         .catch_up(add.catch_up)
         .jitter(add.jitter.unwrap_or_default());
@@ -444,7 +436,7 @@ async fn make(
     if let Some(moment) = add.ends_at {
         schedule = schedule.ends_at(moment);
     }
-    let definition = port.define_schedule(schedule)?;
+    let definition = session.port().await?.define_schedule(schedule)?;
     let next = next_ticks(&definition, SystemClock.now(), add.preview.next.into())?;
     if add.dry_run {
         let wire = Wire::of(session, backend, &definition, next);
