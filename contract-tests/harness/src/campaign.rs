@@ -191,10 +191,7 @@ impl Campaign {
             replay: format!("cargo xtask faults engine --scenario {} --seed {seed}", scenario.name),
         };
         fs::write(kept.join("failure.json"), serde_json::to_vec_pretty(&failure)?)?;
-        for problem in &failure.problems {
-            self.say(&format!("    {problem}"))?;
-        }
-        self.say(&format!("    {}", failure.replay))?;
+        self.say(&failure.to_string())?;
         self.report.history.push(kept);
         self.report.failures.push(failure);
         Ok(())
@@ -262,9 +259,19 @@ impl fmt::Display for Report {
             self.lost, self.ghosts, self.double, self.early, self.stuck, self.explained, self.repeats
         )?;
         for failure in &self.failures {
-            writeln!(f, "{}", failure.replay)?;
+            writeln!(f, "✗ {} seed {}\n{failure}", failure.scenario, failure.seed)?;
         }
         Ok(())
+    }
+}
+
+/// What went wrong, and the command that runs the round again.
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            writeln!(f, "    {problem}")?;
+        }
+        write!(f, "    {}", self.replay)
     }
 }
 
@@ -291,4 +298,23 @@ fn copy_files(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_ends_with_what_failed_and_how_to_run_it_again() {
+        let failure = Failure {
+            scenario: "disk-full",
+            seed: 7,
+            commit: "unknown".to_owned(),
+            problems: vec!["1 job is lost".to_owned()],
+            replay: "cargo xtask faults engine --scenario disk-full --seed 7".to_owned(),
+        };
+        let report = Report { failures: vec![failure], ..Report::default() }.to_string();
+        let end = "✗ disk-full seed 7\n    1 job is lost\n    cargo xtask faults engine --scenario disk-full --seed 7\n";
+        assert!(report.ends_with(end), "{report}");
+    }
 }
