@@ -1,11 +1,11 @@
 //! `cargo xtask faults`.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use crate::Verdict;
-use crate::process::{cargo, output, root, step};
+use crate::process::{cargo, judge, output, root, step};
 
 /// How a campaign is asked for.
 #[derive(Debug, clap::Args)]
@@ -73,12 +73,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict> {
     if options.json {
         campaign.arg("--json");
     }
-    let status = campaign.stdin(Stdio::null()).status().context("could not start the harness")?;
-    match status.code() {
-        Some(0) => Ok(Verdict::Holds),
-        Some(1) => Ok(Verdict::FallsShort),
-        _ => bail!("the campaign could not run: {status}"),
-    }
+    judge("faults of the engine", &mut campaign)
 }
 
 /// Where cargo builds.

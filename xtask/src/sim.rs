@@ -1,26 +1,23 @@
 //! `cargo xtask sim`.
 
-use std::process::Stdio;
+use std::ffi::OsStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 
 use crate::Verdict;
-use crate::process::{cargo, step};
+use crate::process::{cargo, judge};
 
 /// Plays seeds with the speed of a release and every assertion on.
 pub(crate) fn run(arguments: &[String]) -> Result<Verdict> {
-    let mut command = cargo(&["run", "--quiet", "--profile", "campaign", "--package", "taskport-sim", "--"]);
-    let status = command.args(arguments).stdin(Stdio::null()).status();
-    let status = status.context("could not start the simulation")?;
-    match status.code() {
-        Some(0) => Ok(Verdict::Holds),
-        Some(1) => Ok(Verdict::FallsShort),
-        _ => bail!("the simulation did not run to its end: {status}"),
-    }
+    play("campaign", arguments)
 }
 
 /// Plays fresh seeds for so many minutes.
-pub(crate) fn slice(profile: &str, minutes: &str) -> Result<bool> {
+pub(crate) fn slice(profile: &str, minutes: &str) -> Result<Verdict> {
+    play(profile, &["--minutes", minutes])
+}
+
+fn play(profile: &str, arguments: &[impl AsRef<OsStr>]) -> Result<Verdict> {
     let run = ["run", "--quiet", "--profile", profile, "--package", "taskport-sim", "--"];
-    step("simulation of the engine", cargo(&run).args(["--minutes", minutes]))
+    judge("simulation of the engine", cargo(&run).args(arguments))
 }
