@@ -15,6 +15,8 @@ async fn trace_of(ctx: &TaskContext) -> TaskResult<Option<String>> {
 // proves R-408
 #[tokio::test]
 async fn a_trace_that_is_given_is_carried_as_it_is() {
+    #[cfg(feature = "otel")]
+    export::wake_every_span();
     let place = Place::new();
     let port =
         Taskport::builder().config(place.config_with("")).registry(registry![trace_of]).open().await.unwrap();
@@ -30,13 +32,14 @@ async fn a_trace_that_is_given_is_carried_as_it_is() {
 mod export {
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpListener, TcpStream};
-    use std::sync::{Arc, Mutex, OnceLock};
+    use std::sync::{Arc, Mutex, Once, OnceLock};
     use std::thread;
 
     use taskport::config::Config;
     use taskport::telemetry::SpanExport;
     use tokio::time::Instant;
     use tracing::Instrument;
+    use tracing::subscriber::DefaultGuard;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::*;
@@ -250,13 +253,28 @@ mod export {
         (port, export)
     }
 
+    /// Whether anybody listens is kept for each place that makes spans, and a listener that comes while another thread
+    /// passes such a place for the first time can be missed for ever. So one that wants everything comes first and stays.
+    pub(super) fn wake_every_span() {
+        static AWAKE: Once = Once::new();
+        AWAKE.call_once(|| {
+            tracing::subscriber::set_global_default(tracing_subscriber::registry()).unwrap();
+        });
+    }
+
+    /// Exports what this thread does until the guard is dropped.
+    fn listen(export: &SpanExport) -> DefaultGuard {
+        wake_every_span();
+        tracing::subscriber::set_default(tracing_subscriber::registry().with(export.layer()))
+    }
+
     // proves
     #[tokio::test]
     async fn a_collector_sees_one_trace_from_submit_to_the_attempts_of_children() {
         let collector = Collector::start(TAKEN);
         let place = Place::new();
         let (port, export) = open(&place, collector.address).await;
-        let listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(export.layer()));
+        let listening = listen(&export);
         PORT.set(port.clone()).unwrap();
         let worker = start(port.worker());
         let job = port.submit(parent()).instrument(tracing::info_span!("request")).await.unwrap();
@@ -314,8 +332,7 @@ mod export {
             let collector = Collector::start(answer);
             let place = Place::new();
             let (port, export) = open(&place, collector.address).await;
-            let listening =
-                tracing::subscriber::set_default(tracing_subscriber::registry().with(export.layer()));
+            let listening = listen(&export);
             let worker = start(port.worker());
             let job = port.submit(child("x".into())).await.unwrap();
             job.result().await.unwrap_err();
