@@ -79,6 +79,8 @@ pub const TAGS_MAX: usize = 64;
 pub const METADATA_MAX: usize = 64;
 /// The largest number of bytes of a key, tag, or metadata value.
 pub const TEXT_BYTES_MAX: usize = 1_024;
+/// The longest duration, 100 years: what is longer is a slip, or stands for something that is better left out.
+pub const DURATION_MAX: Duration = Duration::from_secs(36_525 * 86_400);
 
 impl JobOptions {
     /// Fills every option left out from `defaults`. Lists are replaced, not joined.
@@ -102,6 +104,10 @@ impl JobOptions {
     /// `InvalidInput` (E-004) naming the option.
     pub fn validate(&self) -> Result<(), Error> {
         let bad = |message: String| Err(Error::new(&codes::BAD_OPTION, "submit", message));
+        if let Some((what, _)) = self.durations().find(|(_, duration)| *duration > DURATION_MAX) {
+            return bad(format!("{what} is longer than 100 years"))
+                .map_err(|error| error.hint("leave out what is to have no limit"));
+        }
         if let (Some(soft), Some(hard)) = (self.timeout_soft, self.timeout_hard)
             && soft > hard
         {
@@ -148,6 +154,31 @@ impl JobOptions {
             return bad("an idempotency key has at least one character".into());
         }
         Ok(())
+    }
+
+    /// Every duration there is, with its name.
+    fn durations(&self) -> impl Iterator<Item = (&'static str, Duration)> + '_ {
+        let counted = |moment| match moment {
+            Some(Start::In(duration)) => Some(duration),
+            Some(Start::At(_)) | None => None,
+        };
+        let unique = self.idempotency.as_ref().and_then(|idempotency| match idempotency.unique {
+            Unique::For(period) => Some(period),
+            Unique::WhileLive | Unique::Forever => None,
+        });
+        let retry = self.retry.as_ref();
+        [
+            ("the delay", counted(self.start)),
+            ("the time to expiry", counted(self.expiry)),
+            ("the soft timeout", self.timeout_soft),
+            ("the hard timeout", self.timeout_hard),
+            ("the backoff", retry.map(|retry| retry.backoff.longest())),
+            ("the largest age of a retry", retry.and_then(|retry| retry.age_max)),
+            ("the period of the idempotency key", unique),
+            ("the period of the rate limit", self.rate_limit.as_ref().map(|limit| limit.period)),
+        ]
+        .into_iter()
+        .filter_map(|(what, duration)| Some((what, duration?)))
     }
 
     /// The first feature these options need that `capability` does not give.
@@ -439,6 +470,7 @@ pub mod optional_duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::retry::Backoff;
 
     #[test]
     fn options_left_out_take_no_room() {
@@ -465,6 +497,43 @@ mod tests {
         let tags = JobOptions { tags: vec![Arc::from("x"); TAGS_MAX + 1], ..JobOptions::default() };
         assert!(tags.validate().is_err());
         assert!(JobOptions::default().validate().is_ok());
+    }
+
+    #[test]
+    fn no_duration_is_longer_than_a_hundred_years() {
+        let asking = |duration| {
+            let none = JobOptions::default;
+            let retry = |backoff| Some(RetryPolicy { backoff, ..RetryPolicy::default() });
+            let age_max = Some(RetryPolicy { age_max: Some(duration), ..RetryPolicy::default() });
+            let fixed = Backoff::Fixed { delay: duration };
+            let exponential = Backoff::Exponential { base: duration, max: duration, jitter: true };
+            let unique = Unique::For(duration);
+            let key = Idempotency { key: "key".into(), unique, on_conflict: OnConflict::Keep };
+            let rate = RateLimit { key: "key".into(), count: 1, period: duration };
+            [
+                ("the delay", JobOptions { start: Some(Start::In(duration)), ..none() }),
+                ("the time to expiry", JobOptions { expiry: Some(Start::In(duration)), ..none() }),
+                ("the soft timeout", JobOptions { timeout_soft: Some(duration), ..none() }),
+                ("the hard timeout", JobOptions { timeout_hard: Some(duration), ..none() }),
+                ("the backoff", JobOptions { retry: retry(fixed), ..none() }),
+                ("the backoff", JobOptions { retry: retry(exponential), ..none() }),
+                ("the largest age of a retry", JobOptions { retry: age_max, ..none() }),
+                ("the period of the idempotency key", JobOptions { idempotency: Some(key), ..none() }),
+                ("the period of the rate limit", JobOptions { rate_limit: Some(rate), ..none() }),
+            ]
+        };
+        for (what, options) in asking(DURATION_MAX) {
+            assert!(options.validate().is_ok(), "{what}");
+        }
+        for duration in [DURATION_MAX + Duration::from_nanos(1), Duration::MAX] {
+            for (what, options) in asking(duration) {
+                let error = options.validate().unwrap_err();
+                assert_eq!(error.code(), &codes::BAD_OPTION);
+                assert_eq!(error.message(), format!("{what} is longer than 100 years"));
+            }
+        }
+        let far = JobOptions { start: Some(Start::At(Timestamp::MAX)), ..JobOptions::default() };
+        assert!(far.validate().is_ok(), "a moment is what it says");
     }
 
     #[test]

@@ -110,6 +110,14 @@ impl Backoff {
             }
         }
     }
+
+    /// The delay that no other one exceeds.
+    pub(crate) const fn longest(&self) -> Duration {
+        match *self {
+            Self::Fixed { delay } => delay,
+            Self::Linear { max, .. } | Self::Exponential { max, .. } => max,
+        }
+    }
 }
 
 impl fmt::Display for Backoff {

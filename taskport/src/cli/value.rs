@@ -11,14 +11,12 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::usage::misuse;
+use crate::abstraction::options::DURATION_MAX;
 use crate::abstraction::{ArgumentsBuilder, Payload, codes, text};
 use crate::{Error, Result};
 
 /// The largest value that is read from a file or from standard input.
 const BYTES_MAX: u64 = 64 << 20;
-
-/// The longest duration, 100 years: what is longer ends at no moment that can be written down, and is a slip.
-const DURATION_MAX: Duration = Duration::from_secs(36_525 * 86_400);
 
 /// Reads a duration such as `30s`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

@@ -29,6 +29,8 @@ async fn what_is_wrong_with_a_call_is_said_before_anything_is_stored() {
         (add(1, 1).max_attempts(0).returning(), &codes::BAD_OPTION),
         (add(1, 1).timeout(second).soft_timeout(2 * second).returning(), &codes::BAD_OPTION),
         (add(1, 1).delay(2 * second).expires_in(second).returning(), &codes::BAD_OPTION),
+        (add(1, 1).delay(Duration::MAX).returning(), &codes::BAD_OPTION),
+        (add(1, 1).timeout(Duration::MAX).returning(), &codes::BAD_OPTION),
     ] {
         let error = port.submit(call.clone()).await.unwrap_err();
         assert_eq!(error.code(), code, "{call:?}: {error}");
