@@ -83,7 +83,7 @@ fn describe(source: &rusqlite::Error) -> (&'static Code, &'static str, &'static 
         Some(ErrorCode::SystemIoFailure | ErrorCode::FileLockingProtocolFailed) => (
             &codes::STORE_IO,
             "the database cannot be read or written",
-            "check the disk and the system's log; what was committed before is safe",
+            "check the disk, quotas, `ulimit -f` and the system's log; what was committed before is safe",
         ),
         Some(ErrorCode::OutOfMemory) => {
             (&codes::STORE_IO, "there is not enough memory", "free some memory and try again")
