@@ -7,10 +7,17 @@
 //! ```
 //!
 //! A *lane* polls an attempt once in place, which is all that a plain function or a short future needs, and gives it a
-//! task of its own only when it has to wait: a job that never waits then costs about half of one that has a task. There are as many lanes as the runtime has threads, so a handler that hogs its thread holds up one lane
-//! and no neighbor. While one batch settles, the next runs: two settlers take turns.
+//! task of its own only when it has to wait: a job that never waits then costs about half of one that has a task. There are
+//! as many lanes as the runtime has threads, so a handler that hogs its thread holds up one lane and no neighbor. While one
+//! batch settles, the next runs: two settlers take turns.
+//!
+//! What a task wakes or spawns last waits in a slot of its thread from which no other thread takes it. Behind a handler that
+//! hogs the thread it would wait for as long as that does, so a lane that has woken anybody gives way before it starts the
+//! next attempt, with none in hand. What an attempt itself has woken or yielded to on a thread is out of our hands: a task
+//! that keeps its thread for long is to be declared as blocking.
 
 mod backoff;
+mod bell;
 mod in_hand;
 mod keeper;
 mod lane;

@@ -12,8 +12,9 @@ use taskport_abstraction::backend::{
 use taskport_abstraction::context::StopReason;
 use taskport_abstraction::{AttemptControl, Clock, Failure, FailureKind, JobId, Timestamp};
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, yield_now};
 
+use super::bell::Bell;
 use crate::control::{Control, Listener};
 
 /// How many outcomes one settle call carries at most.
@@ -32,9 +33,12 @@ pub(super) struct InHand {
     capacity: usize,
     /// How many outcomes may wait to be settled before nothing more is fetched.
     unsettled_max: usize,
-    work: Notify,
-    outcomes: Notify,
-    space: Notify,
+    /// For lanes: an attempt may start.
+    work: Bell,
+    /// For settlers: an outcome waits.
+    outcomes: Bell,
+    /// For the one who fetches: there is room.
+    space: Bell,
     ended: Notify,
     /// What attempts say is told here.
     listener: Arc<Listener>,
@@ -82,6 +86,20 @@ pub(super) struct Started {
     pub(super) attempt: Attempt,
 }
 
+/// How a lane goes on.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "moved once for each attempt, where a box would be one more allocation"
+)]
+pub(super) enum Next {
+    Start(Started),
+    /// An attempt could start; before that, tasks that this one has woken need a thread.
+    GiveWay,
+    /// None can start now.
+    Wait,
+}
+
 /// How the attempt `key` is to be settled.
 #[derive(Debug, Clone)]
 pub(super) struct Outcome {
@@ -114,9 +132,9 @@ impl InHand {
             slots,
             capacity,
             unsettled_max: capacity.max(SETTLE_LEN_MAX),
-            work: Notify::new(),
-            outcomes: Notify::new(),
-            space: Notify::new(),
+            work: Bell::default(),
+            outcomes: Bell::default(),
+            space: Bell::default(),
             ended: Notify::new(),
         }
     }
@@ -125,21 +143,38 @@ impl InHand {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until it is worth fetching, and says how many jobs at most: when an attempt could start at once, or half
-    /// of what may wait is free.
-    pub(super) async fn room(&self) -> usize {
+    /// Looks until there is what is looked for, each time the bell is rung.
+    async fn find<T>(&self, bell: &Bell, mut look: impl FnMut(&mut State) -> Option<T>) -> T {
+        let mut rung = std::pin::pin!(bell.rung());
         loop {
             {
-                let state = self.lock();
-                let in_use = state.ready.len() + state.running;
-                let room = self.capacity.saturating_sub(in_use);
-                let hungry = state.ready.is_empty() || room >= (self.capacity - self.slots) / 2;
-                if room > 0 && hungry && state.unsettled < self.unsettled_max {
-                    return room.min(self.unsettled_max - state.unsettled);
+                let mut state = self.lock();
+                if let Some(found) = look(&mut state) {
+                    return found;
                 }
+                bell.listen(rung.as_mut());
             }
-            self.space.notified().await;
+            rung.as_mut().await;
+            rung.set(bell.rung());
         }
+    }
+
+    /// Waits until it is worth fetching, and says how many jobs at most: when half of what may wait is free, which it
+    /// always is when an attempt could start at once.
+    pub(super) async fn room(&self) -> usize {
+        self.find(&self.space, |state| self.room_in(state)).await
+    }
+
+    fn room_in(&self, state: &State) -> Option<usize> {
+        let room = self.capacity.saturating_sub(state.ready.len() + state.running);
+        let settleable = self.unsettled_max.saturating_sub(state.unsettled);
+        let enough = room >= ((self.capacity - self.slots) / 2).max(1);
+        (enough && settleable > 0).then(|| room.min(settleable))
+    }
+
+    /// Tells the one who fetches that there is room again. Whether that has woken it.
+    fn tell_of_space(&self, state: &State) -> bool {
+        self.room_in(state).is_some() && self.space.ring()
     }
 
     /// Takes fetched jobs.
@@ -162,40 +197,58 @@ impl InHand {
             );
             state.ready.push_back((key, delivery));
         }
-        drop(state);
-        self.work.notify_one();
-    }
-
-    /// Waits for an attempt that may start.
-    pub(super) async fn next(&self) -> Started {
-        loop {
-            if let Some(started) = self.try_next() {
-                return started;
+        // All that can have work are woken here: a lane that did it for its neighbor would have it wait for the handler
+        // that it is about to start.
+        for _ in 0..self.startable(&state) {
+            if !self.work.ring() {
+                break;
             }
-            self.work.notified().await;
         }
     }
 
-    /// The next attempt, where one may start now.
-    pub(super) fn try_next(&self) -> Option<Started> {
-        self.start_next(self.lock())
+    /// Waits until an attempt may start.
+    pub(super) async fn work(&self) {
+        self.find(&self.work, |state| (self.startable(state) > 0).then_some(())).await;
     }
 
-    /// Ends one attempt and gives the next, where one may start now.
-    pub(super) fn finish_and_next(&self, key: u64, verdict: Verdict) -> Option<Started> {
+    /// Lets every other task of the thread run, and timers and sockets have their turn.
+    ///
+    /// A task that yields in this way comes back on this thread alone, however long that is hogged; so a lane listens
+    /// meanwhile, and can be called away.
+    pub(super) async fn rest(&self) {
+        let mut rung = std::pin::pin!(self.work.rung());
+        {
+            let _state = self.lock();
+            self.work.listen(rung.as_mut());
+        }
+        tokio::select! {
+            biased;
+            () = rung.as_mut() => {}
+            () = yield_now() => {
+                let _state = self.lock();
+                self.work.leave(rung.as_mut());
+            }
+        }
+    }
+
+    /// How a lane goes on; `give_way` says whether other tasks need its thread first.
+    pub(super) fn go_on(&self, give_way: bool) -> Next {
+        self.go_on_from(&mut self.lock(), give_way)
+    }
+
+    /// Ends an attempt of a lane, and says how that goes on.
+    pub(super) fn finish_and_go_on(&self, key: u64, verdict: Verdict, give_way: bool) -> Next {
         let mut state = self.lock();
-        self.end(&mut state, key, verdict);
-        self.start_next(state)
+        let woken = self.end(&mut state, key, verdict);
+        self.go_on_from(&mut state, woken || give_way)
     }
 
-    /// Ends one attempt.
+    /// Ends an attempt that has a task of its own.
     pub(super) fn finish(&self, key: u64, verdict: Verdict) {
         let mut state = self.lock();
         self.end(&mut state, key, verdict);
-        let waiting = !state.ready.is_empty();
-        drop(state);
-        if waiting {
-            self.work.notify_one();
+        if self.startable(&state) > 0 {
+            self.work.ring();
         }
     }
 
@@ -206,8 +259,24 @@ impl InHand {
         }
     }
 
-    fn start_next(&self, mut state: MutexGuard<'_, State>) -> Option<Started> {
-        if state.running >= self.slots {
+    /// How many attempts could start now.
+    fn startable(&self, state: &State) -> usize {
+        self.slots.saturating_sub(state.running).min(state.ready.len())
+    }
+
+    fn go_on_from(&self, state: &mut State, give_way: bool) -> Next {
+        let startable = self.startable(state);
+        // A lane that rests may be bound to this thread, which the next attempt may hog.
+        let called = startable > 1 && self.work.ring();
+        if startable > 0 && (give_way || called) {
+            return Next::GiveWay;
+        }
+        self.start_next(state).map_or(Next::Wait, Next::Start)
+    }
+
+    /// The next attempt, where one may start now. Nobody is woken: neither room nor an outcome comes of it.
+    fn start_next(&self, state: &mut State) -> Option<Started> {
+        if self.startable(state) == 0 {
             return None;
         }
         let (key, delivery) = state.ready.pop_front()?;
@@ -215,67 +284,53 @@ impl InHand {
         held.stage = Stage::Running(None);
         let control: Arc<dyn AttemptControl> = held.control.clone();
         state.running += 1;
-        let more = !state.ready.is_empty() && state.running < self.slots;
-        drop(state);
-        // Each lane that finds more than it takes wakes the next.
-        if more {
-            self.work.notify_one();
-        } else {
-            self.space.notify_one();
-        }
         Some(Started { key, attempt: Attempt { delivery, control } })
     }
 
-    fn end(&self, state: &mut State, key: u64, verdict: Verdict) {
+    /// Whether that has woken anybody who is to do something about it.
+    fn end(&self, state: &mut State, key: u64, verdict: Verdict) -> bool {
         // An attempt that was handed back in the meantime has no say any more.
         if !state.held.get(&key).is_some_and(|held| matches!(held.stage, Stage::Running(_))) {
-            return;
+            return false;
         }
-        self.to_settle(state, key, verdict);
+        let settles = self.to_settle(state, key, verdict);
         state.running -= 1;
-        self.space.notify_one();
         if state.running == 0 {
             self.ended.notify_waiters();
         }
+        self.tell_of_space(state) || settles
     }
 
-    /// Has an outcome settled, unless it is known to count no longer.
-    fn to_settle(&self, state: &mut State, key: u64, verdict: Verdict) {
-        let Some(held) = state.held.get_mut(&key) else { return };
+    /// Has an outcome settled, unless it is known to count no longer. Whether that has woken a settler.
+    fn to_settle(&self, state: &mut State, key: u64, verdict: Verdict) -> bool {
+        let Some(held) = state.held.get_mut(&key) else { return false };
         if held.lost {
             state.held.remove(&key);
             state.report.refused += 1;
-            return;
+            return false;
         }
         held.stage = Stage::Finished;
         let settlement = Settlement { lease: held.lease.clone(), verdict };
         let has_notes = held.control.has_notes();
         state.finished.push(Outcome { key, settlement, has_notes });
         state.unsettled += 1;
-        self.outcomes.notify_one();
+        self.outcomes.ring()
     }
 
     /// Waits for outcomes to settle; `None` when there will be no more.
     pub(super) async fn outcomes(&self) -> Option<Vec<Outcome>> {
-        loop {
-            {
-                let mut state = self.lock();
-                let len = state.finished.len().min(SETTLE_LEN_MAX);
-                if len > 0 {
-                    let rest = state.finished.split_off(len);
-                    if !rest.is_empty() {
-                        self.outcomes.notify_one();
-                    }
-                    return Some(std::mem::replace(&mut state.finished, rest));
-                }
-                if state.closed {
-                    // The other settlers end too.
-                    self.outcomes.notify_one();
-                    return None;
-                }
+        self.find(&self.outcomes, |state| {
+            let len = state.finished.len().min(SETTLE_LEN_MAX);
+            if len == 0 {
+                return state.closed.then_some(None);
             }
-            self.outcomes.notified().await;
-        }
+            let rest = state.finished.split_off(len);
+            if !rest.is_empty() {
+                self.outcomes.ring();
+            }
+            Some(Some(std::mem::replace(&mut state.finished, rest)))
+        })
+        .await
     }
 
     /// Whether the lease has lapsed by our clock without being renewed.
@@ -299,8 +354,7 @@ impl InHand {
             } += 1;
         }
         state.unsettled -= settled.len();
-        drop(state);
-        self.space.notify_one();
+        self.tell_of_space(&state);
     }
 
     /// Every lease.
@@ -395,7 +449,7 @@ impl InHand {
                 state.held.remove(&key);
                 state.ready.retain(|(waiting, _)| *waiting != key);
                 state.report.refused += 1;
-                self.space.notify_one();
+                self.tell_of_space(state);
             }
         }
     }
@@ -410,7 +464,7 @@ impl InHand {
             state.ready.retain(|(waiting, _)| *waiting != key);
             let failure = Failure::new(FailureKind::Cancelled, "the job was cancelled before it started");
             self.to_settle(&mut state, key, Verdict::Cancelled(failure));
-            self.space.notify_one();
+            self.tell_of_space(&state);
         }
     }
 
@@ -477,7 +531,8 @@ impl InHand {
 
     /// Says that there will be no more outcomes.
     pub(super) fn close(&self) {
-        self.lock().closed = true;
-        self.outcomes.notify_one();
+        let mut state = self.lock();
+        state.closed = true;
+        while self.outcomes.ring() {}
     }
 }

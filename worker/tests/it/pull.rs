@@ -417,6 +417,39 @@ async fn a_handler_that_hogs_its_thread_holds_up_no_neighbor() {
     assert_eq!(running.drain().await.succeeded, 501);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn what_comes_to_an_idle_worker_with_a_hog_does_not_wait_for_it() {
+    let consumer = FakeConsumer::with_jobs(0, "t");
+    let watched = consumer.clone();
+    let hog = sync_task("hog", Execution::Inline, move |_, _| {
+        // Every job that has come so far, but for this one.
+        watched.spin_until(|state| state.in_hand == 1 && state.ready.is_empty());
+        Ok(null())
+    });
+    let waits = async_task("waits", |_, _| async {
+        tokio::time::sleep(Duration::from_micros(1)).await;
+        Ok(null())
+    });
+    let running = Running::start(&consumer, spec(16, 16), vec![hog, quick(), waits]);
+    let mut sent = 0;
+    // First, last, and between its neighbors, in a worker whose lanes all wait.
+    for (before, after) in [(0, 3), (0, 1), (3, 0), (1, 1), (2, 9), (9, 2)].repeat(20) {
+        consumer.change(|state| {
+            let mut send = |count: u64, task: &str| {
+                state.ready.extend((sent..sent + count).map(|number| delivery(number, task)));
+                sent += count;
+            };
+            send(before / 2, "t");
+            send(before - before / 2, "waits");
+            send(1, "hog");
+            send(after / 2, "waits");
+            send(after - after / 2, "t");
+        });
+        consumer.until(|state| state.settled.len() as u64 == sent).await;
+    }
+    assert_eq!(running.drain().await.succeeded, sent);
+}
+
 /// An executor that breaks its contract.
 #[derive(Debug)]
 struct Panics {
