@@ -35,8 +35,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// The kind of adapter, such as `native`.
     fn kind(&self) -> &'static str;
 
-    /// What it can do for one task and queue.
-    fn capabilities(&self, scope: Scope<'_>) -> Capability;
+    /// What it can do for one task and queue. Every submit asks, so the answer is shared and not copied.
+    fn capabilities(&self, scope: Scope<'_>) -> Arc<Capability>;
 
     /// Submits jobs and returns a result for each, in order.
     ///

@@ -150,11 +150,41 @@ impl Taskport {
     /// Submits many calls to the default backend in as few requests as its limit allows, with a result for each, in
     /// order. A call that is refused does not hold up the others.
     ///
+    /// More calls than fit into memory are submitted batch by batch. A caller who awaits each before it makes the next
+    /// lets the backend idle in between; two under way at once keep it busy, as in the example. Calls of one batch are
+    /// taken in order, batches that are under way together in any order.
+    ///
     /// # Errors
     /// As [`submit`](Self::submit), for each call.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the outcome of every call unknown.
+    ///
+    /// # Examples
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> taskport::Result<()> {
+    /// use futures_util::{StreamExt, stream};
+    /// use taskport::config::Config;
+    /// use taskport::prelude::*;
+    ///
+    /// #[task]
+    /// async fn index(page: u32) -> TaskResult<u32> {
+    ///     Ok(page)
+    /// }
+    ///
+    /// # let config = Config::from_toml("[backends.main]\nkind = \"native\"\nurl = \"memory:\"")?;
+    /// let port = Taskport::builder().config(config).registry(registry![index]).open().await?;
+    /// let batches = (0..100_u32).map(|batch| port.submit_many((0..100).map(move |page| index(batch * 100 + page))));
+    /// let mut submitted = stream::iter(batches).buffered(2);
+    /// while let Some(jobs) = submitted.next().await {
+    ///     for job in jobs {
+    ///         job?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn submit_many<C: IntoCall>(
         &self,
         calls: impl IntoIterator<Item = C>,
@@ -279,8 +309,8 @@ impl Taskport {
         let submits = &self.inner.telemetry.submits;
         let batch_max = prepare::batch_max(target);
         let mut jobs: Vec<Option<Result<Job<T>>>> = Vec::with_capacity(prepared.len());
-        let mut places = Vec::new();
-        let mut batch = Vec::new();
+        let requested = prepared.len().min(batch_max);
+        let (mut places, mut batch) = (Vec::with_capacity(requested), Vec::with_capacity(requested));
         for (place, submission) in prepared.into_iter().enumerate() {
             match submission {
                 Ok(submission) => {

@@ -1,5 +1,7 @@
 //! The engine as a backend: submit, status, outcome, cancel.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -29,7 +31,7 @@ pub struct NativeBackend {
     pub(crate) environment: Environment,
     /// For jobs that nobody gave an id.
     pub(crate) ids: IdGenerator,
-    pub(crate) capability: Capability,
+    pub(crate) capability: Arc<Capability>,
     pub(crate) health: Health,
 }
 
@@ -77,7 +79,7 @@ impl Backend for NativeBackend {
         KIND
     }
 
-    fn capabilities(&self, _: Scope<'_>) -> Capability {
+    fn capabilities(&self, _: Scope<'_>) -> Arc<Capability> {
         self.capability.clone()
     }
 

@@ -53,7 +53,7 @@ async fn open(name: BackendName, config: NativeConfig, environment: Environment)
 
 async fn start(name: &BackendName, config: &NativeConfig, environment: Environment) -> Result<NativeBackend> {
     let location = config.location()?;
-    let capability = capability::of(config, &location);
+    let capability = Arc::new(capability::of(config, &location));
     let settings = settings(config, &environment);
     let clock = environment.clock.clone();
     let (engine, health) = match location {

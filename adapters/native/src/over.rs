@@ -23,7 +23,7 @@ impl NativeBackend {
         environment: Environment,
         open: impl FnOnce() -> Result<S> + Send + 'static,
     ) -> Result<Self> {
-        let capability = capability::of(config, &config.location()?);
+        let capability = Arc::new(capability::of(config, &config.location()?));
         let settings = settings(config, &environment);
         let engine = EngineHandle::open(open, settings, environment.clock.clone()).await?;
         let health = Health { version: "a given store".to_owned(), degraded: Vec::new() };

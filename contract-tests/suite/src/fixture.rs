@@ -87,7 +87,7 @@ impl Fixture {
         &self.stage
     }
 
-    pub(crate) fn capability(&self) -> Capability {
+    pub(crate) fn capability(&self) -> Arc<Capability> {
         self.backend.capabilities(Scope::default())
     }
 

@@ -67,7 +67,7 @@ pub fn main(kind: &str, factories: Vec<Arc<dyn Factory>>) -> ExitCode {
     conclusion.exit_code()
 }
 
-fn describe(factory: &Arc<dyn Factory>) -> Result<(Capability, String), taskport_abstraction::Error> {
+fn describe(factory: &Arc<dyn Factory>) -> Result<(Arc<Capability>, String), taskport_abstraction::Error> {
     runtime().block_on(async {
         let fixture = Fixture::open(Arc::clone(factory)).await?;
         let version = fixture.backend().health().await?.version;

@@ -1,7 +1,7 @@
 //! From a call to a submission: everything that can be refused before any I/O.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use taskport_abstraction::backend::{Scope, Submission};
@@ -19,7 +19,7 @@ use crate::telemetry::spans;
 /// answer is kept.
 pub(super) struct Scopes<'a> {
     target: &'a OpenBackend,
-    last: Option<(TaskName, Option<QueueName>, Capability)>,
+    last: Option<(TaskName, Option<QueueName>, Arc<Capability>)>,
 }
 
 impl<'a> Scopes<'a> {
@@ -28,12 +28,11 @@ impl<'a> Scopes<'a> {
     }
 
     fn capability(&mut self, task: &TaskName, queue: Option<&QueueName>) -> &Capability {
-        let fits = |last: &(TaskName, Option<QueueName>, _)| last.0 == *task && last.1.as_ref() == queue;
-        let kept = self.last.take().filter(fits);
-        let (_, _, capability) = self.last.insert(kept.unwrap_or_else(|| {
+        self.last.take_if(|last| last.0 != *task || last.1.as_ref() != queue);
+        let (_, _, capability) = self.last.get_or_insert_with(|| {
             let capability = self.target.backend.capabilities(Scope { task: Some(task), queue });
             (task.clone(), queue.cloned(), capability)
-        }));
+        });
         capability
     }
 }
@@ -48,15 +47,16 @@ impl Taskport {
     /// Fills in what the task declares, and refuses what cannot be done.
     pub(super) fn prepare<T>(&self, scopes: &mut Scopes<'_>, call: Call<T>) -> Result<Submission> {
         let inner = &self.inner;
+        let now = inner.clock.now();
         let (id, call, asked) = call.into_raw()?;
         let definition = inner.registry.check_call(&call)?;
         let mut options = effective_options(definition, asked)?;
         let (on_unsupported, warned) = (scopes.target.on_unsupported, &scopes.target.warned);
         let capability = scopes.capability(&call.task, options.queue.as_ref());
         admit(definition, &mut options, capability, on_unsupported, warned)?;
-        check_limits(&call, &options, capability, inner.clock.now())?;
+        check_limits(&call, &options, capability, now)?;
         inherit(self.parentage.as_deref(), &mut options, capability);
-        let id = id.unwrap_or_else(|| inner.ids.job_id(inner.clock.now()));
+        let id = id.unwrap_or_else(|| inner.ids.job_id(now));
         Ok(Submission { id, call, options })
     }
 }

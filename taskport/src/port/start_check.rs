@@ -1,5 +1,7 @@
 //! What is checked before the first job: the registry against what the backends can do.
 
+use std::sync::Arc;
+
 use taskport_abstraction::{
     BackendName, Capability, Error, Feature, Result, TaskDefinition, WorkflowDefinition, codes,
 };
@@ -19,7 +21,7 @@ pub fn check(loaded: &Loaded, registry: &Registry) -> Vec<Error> {
         let kind = backends::find(&backend.kind)?;
         let capability =
             (kind.capability)(backend.options.clone()).map_err(|error| error.in_backend(name))?;
-        Ok((name, capability, backend.on_unsupported))
+        Ok((name, Arc::new(capability), backend.on_unsupported))
     });
     match capability {
         Ok((name, capability, on_unsupported)) => {
@@ -36,7 +38,7 @@ pub(super) fn check_registry(
     registry: &Registry,
     name: &BackendName,
     on_unsupported: OnUnsupported,
-    capability: impl Fn(&TaskDefinition) -> Capability,
+    capability: impl Fn(&TaskDefinition) -> Arc<Capability>,
 ) -> Vec<Error> {
     let warned = Warned::default();
     let tasks = registry.tasks().filter_map(|task| {

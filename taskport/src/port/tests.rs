@@ -37,8 +37,8 @@ impl Backend for Recorder {
         "recorder"
     }
 
-    fn capabilities(&self, _: Scope<'_>) -> Capability {
-        Capability { submit_batch_max: Some(2), payload_bytes_max: None, ..Capability::NONE }
+    fn capabilities(&self, _: Scope<'_>) -> Arc<Capability> {
+        Arc::new(Capability { submit_batch_max: Some(2), payload_bytes_max: None, ..Capability::NONE })
     }
 
     async fn submit(&self, batch: Vec<Submission>) -> Vec<Result<Receipt>> {
@@ -209,7 +209,7 @@ fn a_task_that_asks_for_what_the_backend_cannot_give_stops_the_start() {
     let registry = Registry::builder().task(definition).build().unwrap();
     let name = BackendName::new("main").unwrap();
     let check = |on_unsupported| {
-        super::start_check::check_registry(&registry, &name, on_unsupported, |_| Capability::NONE)
+        super::start_check::check_registry(&registry, &name, on_unsupported, |_| Arc::new(Capability::NONE))
     };
     let problems = check(OnUnsupported::Error);
     let [problem] = &problems[..] else { panic!("{problems:?}") };

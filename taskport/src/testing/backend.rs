@@ -38,7 +38,7 @@ impl Backend for TestBackend {
         self.stage.backend().kind()
     }
 
-    fn capabilities(&self, scope: Scope<'_>) -> Capability {
+    fn capabilities(&self, scope: Scope<'_>) -> Arc<Capability> {
         self.stage.backend().capabilities(scope)
     }
 
