@@ -1,12 +1,14 @@
 //! The load through the engine's own verbs: one caller that enqueues, then one that settles a batch and claims the next
 //! at the same time, so that both are in one transaction.
 
+use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Context, Result, ensure};
 use futures_util::future::{join, join_all};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use taskport::abstraction::backend::{Delivery, Settlement, Verdict};
 use taskport::abstraction::{JobOptions, Payload, QueueName, RawCall, SystemClock};
@@ -14,7 +16,7 @@ use taskport::engine::{ClaimRequest, EngineConfig, EngineHandle, NewJob, SqliteO
 use taskport_abstraction::Clock;
 use taskport_abstraction::id::IdGenerator;
 
-use crate::load::{BATCH, Durability, LEASE, Load, SUBMITTERS, Times, arguments};
+use crate::load::{BATCH, BATCHES_AT_ONCE, Durability, LEASE, Load, SUBMITTERS, Times, arguments};
 use crate::processor::processor_time;
 use crate::stopwatch::Stopwatch;
 
@@ -41,9 +43,8 @@ pub(crate) async fn run(load: &Load) -> Result<Value> {
     let engine = open(&load.dir.join("jobs.db"), load.durability).await?;
     let idle = processor_time();
     let watch = Stopwatch::start();
-    for count in load.batches() {
-        producer.enqueue(&engine, count).await?;
-    }
+    let batches = stream::iter(load.batches().map(|count| producer.enqueue(&engine, count)));
+    batches.buffered(BATCHES_AT_ONCE).try_for_each(|()| ready(Ok(()))).await?;
     let bulk = watch.elapsed();
     let watch = Stopwatch::start();
     let worked = work(&engine, load.jobs).await?;

@@ -1,11 +1,13 @@
 //! The load through the API that users have: a task, a handle, a worker.
 
+use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use taskport::abstraction::backend::WorkerReport;
 use taskport::config::Config;
@@ -13,7 +15,7 @@ use taskport::prelude::*;
 use taskport::{RegistryBuilder, ShutdownController, WorkerBuilder};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::load::{Durability, Load, PAYLOAD_BYTES, SUBMITTERS, Times, payload};
+use crate::load::{BATCHES_AT_ONCE, Durability, Load, PAYLOAD_BYTES, SUBMITTERS, Times, payload};
 use crate::processor::processor_time;
 use crate::stopwatch::Stopwatch;
 
@@ -53,9 +55,8 @@ pub(crate) async fn run(load: &Load) -> Result<Value> {
     let port = open(&load.dir.join("jobs.db"), load.durability, registry![noop]).await?;
     let idle = processor_time();
     let watch = Stopwatch::start();
-    for count in load.batches() {
-        submit_batch(&port, count).await?;
-    }
+    let batches = stream::iter(load.batches().map(|count| submit_batch(&port, count)));
+    batches.buffered(BATCHES_AT_ONCE).try_for_each(|_| ready(Ok(()))).await?;
     let bulk = watch.elapsed();
     let watch = Stopwatch::start();
     let worker = Running::start(fast(port.worker()));

@@ -11,6 +11,8 @@ use crate::statistics::rate;
 
 /// How many jobs one bulk enqueue and one claim take.
 pub(crate) const BATCH: usize = 100;
+/// How many batches one caller has under way: while one is committed, the next is made.
+pub(crate) const BATCHES_AT_ONCE: usize = 2;
 /// How many tasks enqueue one by one.
 pub(crate) const SUBMITTERS: usize = 64;
 /// Longer than any run.

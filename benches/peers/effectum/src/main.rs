@@ -9,8 +9,12 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use effectum::{Job, JobRunner, Queue, RunningJob, Worker};
+use futures_util::{StreamExt, stream};
 use rusqlite::{Connection, ffi};
 use serde_json::json;
+
+/// How many batches one caller has under way: while one is committed, the next is made.
+const BATCHES_AT_ONCE: usize = 2;
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
@@ -55,10 +59,14 @@ async fn main() -> Result<(), Failed> {
     let path = arguments.dir.join("jobs.db");
     let queue = Arc::new(open(&path).await?);
     let started = Instant::now();
-    for first in (0..arguments.jobs).step_by(arguments.batch) {
+    let batches = (0..arguments.jobs).step_by(arguments.batch).map(async |first| {
         let count = arguments.batch.min(arguments.jobs - first);
         let jobs: Vec<Job> = (0..count).map(|_| job(&payload)).collect();
-        queue.add_jobs(jobs).await?;
+        queue.add_jobs(jobs).await
+    });
+    let mut enqueued = stream::iter(batches).buffered(BATCHES_AT_ONCE);
+    while let Some(batch) = enqueued.next().await {
+        batch?;
     }
     let enqueued = started.elapsed();
 
