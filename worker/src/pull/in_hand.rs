@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, yield_now};
 
 use super::bell::Bell;
+use super::lane::give_way;
 use crate::control::{Control, Listener};
 
 /// How many outcomes one settle call carries at most.
@@ -312,25 +313,33 @@ impl InHand {
         held.stage = Stage::Finished;
         let settlement = Settlement { lease: held.lease.clone(), verdict };
         let has_notes = held.control.has_notes();
+        // Whoever was called for the first takes the others, too.
+        let is_first = state.finished.is_empty();
         state.finished.push(Outcome { key, settlement, has_notes });
         state.unsettled += 1;
-        self.outcomes.ring()
+        is_first && self.outcomes.ring()
     }
 
     /// Waits for outcomes to settle; `None` when there will be no more.
     pub(super) async fn outcomes(&self) -> Option<Vec<Outcome>> {
-        self.find(&self.outcomes, |state| {
+        loop {
+            self.find(&self.outcomes, |state| (state.closed || !state.finished.is_empty()).then_some(()))
+                .await;
+            // What the lane ends in the rest of its turn goes in the same call.
+            give_way().await;
+            let mut state = self.lock();
             let len = state.finished.len().min(SETTLE_LEN_MAX);
-            if len == 0 {
-                return state.closed.then_some(None);
+            if len > 0 {
+                let rest = state.finished.split_off(len);
+                if !rest.is_empty() {
+                    self.outcomes.ring();
+                }
+                return Some(std::mem::replace(&mut state.finished, rest));
             }
-            let rest = state.finished.split_off(len);
-            if !rest.is_empty() {
-                self.outcomes.ring();
+            if state.closed {
+                return None;
             }
-            Some(Some(std::mem::replace(&mut state.finished, rest)))
-        })
-        .await
+        }
     }
 
     /// Whether the lease has lapsed by our clock without being renewed.

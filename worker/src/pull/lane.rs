@@ -59,7 +59,7 @@ impl Turn {
 }
 
 /// Lets what this task has woken run, and goes on on whichever thread is free first.
-async fn give_way() {
+pub(super) async fn give_way() {
     let mut given = false;
     poll_fn(|cx| {
         if std::mem::replace(&mut given, true) {
