@@ -9,6 +9,7 @@ use taskport_abstraction::text::nearest;
 use taskport_abstraction::{Error, Failure, FailureKind, Result, TaskDefinition, TaskName, codes};
 use tokio::sync::Semaphore;
 
+use crate::hash::BuildQuick;
 use crate::layers::rate::RateGate;
 use crate::profile::{Isolation, Profile};
 
@@ -63,7 +64,7 @@ pub(crate) struct Class {
 
 /// Every task that can be run here, by name.
 #[derive(Debug, Default)]
-pub(crate) struct Catalog(HashMap<TaskName, Arc<Entry>>);
+pub(crate) struct Catalog(HashMap<TaskName, Arc<Entry>, BuildQuick>);
 
 impl Catalog {
     /// Checks every definition against its profile's limits.
@@ -84,7 +85,7 @@ impl Catalog {
                 })
             })
             .collect();
-        let mut entries = HashMap::new();
+        let mut entries = HashMap::default();
         for definition in definitions {
             let Some(handler) = &definition.handler else { continue };
             let profile = profiles.iter().position(|profile| profile.applies_to(&definition.name));

@@ -8,6 +8,7 @@
 mod catalog;
 mod control;
 mod executor;
+mod hash;
 mod isolation;
 mod layers;
 pub mod metrics;

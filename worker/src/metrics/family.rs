@@ -1,7 +1,9 @@
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+
+use crate::hash::BuildQuick;
 
 /// What stands for every label value beyond the limit of a [`Family`].
 pub const OTHER: &str = "other";
@@ -99,7 +101,7 @@ impl<const N: usize, S> Family<N, S> {
 
     /// The slots in which these values may stand, in order.
     fn probe(&self, values: [&str; N]) -> impl Iterator<Item = &OnceLock<Series<N, S>>> {
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(values);
+        let hash = BuildQuick::default().hash_one(values);
         let start = (hash % self.slots.len() as u64) as usize;
         self.slots[start..].iter().chain(&self.slots[..start])
     }
