@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryFutureExt;
 use taskport_abstraction::backend::{Attempt, Verdict, WorkerEvent};
 use taskport_abstraction::task::BoxFuture;
 use taskport_abstraction::{Error, Executor, Result, TaskName, codes};
@@ -101,13 +102,7 @@ impl TaskExecutor {
 impl Executor for TaskExecutor {
     fn execute(&self, attempt: Attempt) -> BoxFuture<'static, Verdict> {
         // The stack is always ready: what limits an attempt depends on its task, so it waits inside the call.
-        let verdict = self.stack.clone().call(attempt);
-        Box::pin(async move {
-            match verdict.await {
-                Ok(verdict) => verdict,
-                Err(never) => match never {},
-            }
-        })
+        Box::pin((&self.stack).call(attempt).unwrap_or_else(|never| match never {}))
     }
 
     fn observe(&self, event: WorkerEvent) {

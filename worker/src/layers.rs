@@ -1,9 +1,10 @@
 //! The layers around every attempt, outermost first: [`trace`], [`meter`], [`resolve`], [`admit`], [`panic`], [`limit`],
 //! [`run`].
 //!
-//! Each is a `tower` service over the next and always ready, for what limits an attempt depends on its task. The outer
-//! three speak of attempts and verdicts, the inner four of a job and what its handler returned. Their futures are plain
-//! structs that are boxed once, together, by the executor.
+//! A reference to each is a `tower` service over the next, so that no attempt pays for a copy of the stack, and always
+//! ready, for what limits an attempt depends on its task. The outer three speak of attempts and verdicts, the inner four
+//! of a job and what its handler returned. Their futures are plain structs that are boxed once, together, by the executor.
+//! All of them are moved on the way there: what few attempts need is boxed by itself.
 
 mod admit;
 mod limit;
@@ -39,6 +40,7 @@ pub(crate) fn stack(
     gauges: Arc<Gauges>,
 ) -> Stack {
     let threads = Arc::new(Semaphore::new(options.blocking_threads_max.min(Semaphore::MAX_PERMITS)));
+    let places = admit::Places { threads, gauges, children };
     let catalog = Arc::new(catalog);
     let stop_grace = options.stop_grace;
     let (spans, metrics) = (options.spans.clone(), options.metrics.clone());
@@ -47,10 +49,10 @@ pub(crate) fn stack(
         .layer(layer_fn(move |inner| trace::Trace::new(inner, spans.clone())))
         .layer(layer_fn(move |inner| meter::Meter::new(inner, metrics.clone(), &known)))
         .layer(layer_fn(move |inner| resolve::Resolve::new(inner, catalog.clone())))
-        .layer(layer_fn(move |inner| admit::Admit::new(inner, threads.clone(), children.clone())))
+        .layer(layer_fn(move |inner| admit::Admit::new(inner, places.clone())))
         .layer(layer_fn(panic::CatchPanic::new))
         .layer(layer_fn(move |inner| limit::TimeLimit::new(inner, stop_grace)))
-        .service(run::Run::new(gauges))
+        .service(run::Run)
 }
 
 /// One attempt whose task is known.
@@ -67,8 +69,15 @@ pub(crate) struct Job {
 #[derive(Debug, Default)]
 pub(crate) struct Seat {
     class: Option<OwnedSemaphorePermit>,
-    thread: Option<OwnedSemaphorePermit>,
-    child: Option<Child>,
+    thread: Option<ThreadSeat>,
+    child: Option<Box<Child>>,
+}
+
+/// A slot of the blocking pool.
+#[derive(Debug)]
+pub(crate) struct ThreadSeat {
+    gauges: Arc<Gauges>,
+    _slot: OwnedSemaphorePermit,
 }
 
 /// How many attempts run on the blocking pool, and for how many of them somebody still waits.

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep_until};
 use tower::Service;
 
-use super::{Job, stopped};
+use super::{Gauges, Job, ThreadSeat, stopped};
 use crate::catalog::Place;
 use crate::isolation::ChildPool;
 
@@ -23,23 +23,32 @@ use crate::isolation::ChildPool;
 #[derive(Debug, Clone)]
 pub(crate) struct Admit<S> {
     inner: S,
-    threads: Arc<Semaphore>,
-    children: Option<Arc<ChildPool>>,
+    places: Places,
+}
+
+/// Where attempts run besides in place.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    pub(crate) threads: Arc<Semaphore>,
+    pub(crate) gauges: Arc<Gauges>,
+    pub(crate) children: Option<Arc<ChildPool>>,
 }
 
 impl<S> Admit<S> {
-    pub(crate) fn new(inner: S, threads: Arc<Semaphore>, children: Option<Arc<ChildPool>>) -> Self {
-        Self { inner, threads, children }
+    pub(crate) fn new(inner: S, places: Places) -> Self {
+        Self { inner, places }
     }
 }
 
-impl<S> Service<Job> for Admit<S>
+impl<S, F> Service<Job> for &Admit<S>
 where
-    S: Service<Job, Response = Payload, Error = TaskError, Future: Unpin> + Clone + Unpin,
+    for<'s> &'s S: Service<Job, Response = Payload, Error = TaskError, Future = F>,
+    S: Clone + Unpin,
+    F: Future<Output = TaskResult<Payload>> + Unpin,
 {
     type Response = Payload;
     type Error = TaskError;
-    type Future = AdmitFuture<S>;
+    type Future = AdmitFuture<S, F>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), TaskError>> {
         Poll::Ready(Ok(()))
@@ -47,19 +56,15 @@ where
 
     fn call(&mut self, job: Job) -> Self::Future {
         if job.entry.class.is_none() && job.entry.place == Place::Runtime {
-            return AdmitFuture::Running(self.inner.call(job));
+            return AdmitFuture::Running((&self.inner).call(job));
         }
-        let wait = seat(job, self.threads.clone(), self.children.clone());
+        let wait = seat(job, self.places.clone());
         AdmitFuture::Waiting(Box::pin(wait), self.inner.clone())
     }
 }
 
 /// Gives the job its seat, or says why it was stopped while it waited.
-async fn seat(
-    mut job: Job,
-    threads: Arc<Semaphore>,
-    children: Option<Arc<ChildPool>>,
-) -> Result<Job, TaskError> {
+async fn seat(mut job: Job, places: Places) -> Result<Job, TaskError> {
     let stop = job.context.cancelled();
     let wait = async {
         if let Some(class) = &job.entry.class {
@@ -72,11 +77,16 @@ async fn seat(
         }
         match job.entry.place {
             Place::Runtime => {}
-            Place::Thread { .. } => job.seat.thread = Some(slot(&threads).await?),
+            Place::Thread { .. } => {
+                let slot = slot(&places.threads).await?;
+                job.seat.thread = Some(ThreadSeat { gauges: places.gauges.clone(), _slot: slot });
+            }
             Place::Child => {
-                let Some(children) = &children else { return Err(no_child("there is no pool for one")) };
+                let Some(children) = &places.children else {
+                    return Err(no_child("there is no pool for one"));
+                };
                 let child = children.take().await.map_err(|error| no_child(&error.to_string()))?;
-                job.seat.child = Some(child);
+                job.seat.child = Some(Box::new(child));
             }
         }
         Ok(())
@@ -98,14 +108,15 @@ fn no_child(reason: &str) -> TaskError {
 }
 
 /// The future of [`Admit`].
-pub(crate) enum AdmitFuture<S: Service<Job>> {
+pub(crate) enum AdmitFuture<S, F> {
     Waiting(BoxFuture<'static, Result<Job, TaskError>>, S),
-    Running(S::Future),
+    Running(F),
 }
 
-impl<S> Future for AdmitFuture<S>
+impl<S: Unpin, F> Future for AdmitFuture<S, F>
 where
-    S: Service<Job, Response = Payload, Error = TaskError, Future: Unpin> + Unpin,
+    for<'s> &'s S: Service<Job, Future = F>,
+    F: Future<Output = TaskResult<Payload>> + Unpin,
 {
     type Output = TaskResult<Payload>;
 
@@ -114,7 +125,7 @@ where
             match &mut *self {
                 Self::Waiting(seat, inner) => {
                     let job = ready!(seat.as_mut().poll(cx))?;
-                    *self = Self::Running(inner.call(job));
+                    *self = Self::Running((&*inner).call(job));
                 }
                 Self::Running(inner) => return Pin::new(inner).poll(cx),
             }
@@ -122,7 +133,7 @@ where
     }
 }
 
-impl<S: Service<Job>> fmt::Debug for AdmitFuture<S> {
+impl<S, F> fmt::Debug for AdmitFuture<S, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Waiting(..) => "AdmitFuture::Waiting",

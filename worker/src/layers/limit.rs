@@ -33,13 +33,13 @@ impl<S> TimeLimit<S> {
     }
 }
 
-impl<S> Service<Job> for TimeLimit<S>
+impl<'s, S> Service<Job> for &'s TimeLimit<S>
 where
-    S: Service<Job, Response = Payload, Error = TaskError, Future: Unpin>,
+    &'s S: Service<Job, Response = Payload, Error = TaskError, Future: Unpin>,
 {
     type Response = Payload;
     type Error = TaskError;
-    type Future = TimeLimitFuture<S::Future>;
+    type Future = TimeLimitFuture<<&'s S as Service<Job>>::Future>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), TaskError>> {
         Poll::Ready(Ok(()))
@@ -53,7 +53,7 @@ where
             limits: job.limits,
             stop_grace: job.entry.is_droppable().then_some(self.stop_grace),
         });
-        TimeLimitFuture { inner: self.inner.call(job), state }
+        TimeLimitFuture { inner: (&self.inner).call(job), state }
     }
 }
 

@@ -25,13 +25,13 @@ impl<S> Meter<S> {
     }
 }
 
-impl<S> Service<Attempt> for Meter<S>
+impl<'s, S> Service<Attempt> for &'s Meter<S>
 where
-    S: Service<Attempt, Response = Verdict, Error = Infallible, Future: Unpin>,
+    &'s S: Service<Attempt, Response = Verdict, Error = Infallible, Future: Unpin>,
 {
     type Response = Verdict;
     type Error = Infallible;
-    type Future = MeterFuture<S::Future>;
+    type Future = MeterFuture<<&'s S as Service<Attempt>>::Future>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -41,7 +41,7 @@ where
         let running = self.counted.as_ref().map(|(metrics, catalog)| {
             metrics.start(&attempt.delivery, || catalog.get(&attempt.delivery.call.task).is_some())
         });
-        MeterFuture { inner: self.inner.call(attempt), running }
+        MeterFuture { inner: (&self.inner).call(attempt), running }
     }
 }
 

@@ -26,20 +26,20 @@ impl<S> CatchPanic<S> {
     }
 }
 
-impl<S> Service<Job> for CatchPanic<S>
+impl<'s, S> Service<Job> for &'s CatchPanic<S>
 where
-    S: Service<Job, Response = Payload, Error = TaskError, Future: Unpin>,
+    &'s S: Service<Job, Response = Payload, Error = TaskError, Future: Unpin>,
 {
     type Response = Payload;
     type Error = TaskError;
-    type Future = CatchPanicFuture<S::Future>;
+    type Future = CatchPanicFuture<<&'s S as Service<Job>>::Future>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), TaskError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, job: Job) -> Self::Future {
-        CatchPanicFuture { inner: Some(self.inner.call(job)) }
+        CatchPanicFuture { inner: Some((&self.inner).call(job)) }
     }
 }
 

@@ -72,13 +72,13 @@ fn hard_limit(entry: &Entry, asked: Option<std::time::Duration>) -> Option<std::
     }
 }
 
-impl<S> Service<Attempt> for Resolve<S>
+impl<'s, S> Service<Attempt> for &'s Resolve<S>
 where
-    S: Service<Job, Response = Payload, Error = TaskError, Future: Unpin>,
+    &'s S: Service<Job, Response = Payload, Error = TaskError, Future: Unpin>,
 {
     type Response = Verdict;
     type Error = Infallible;
-    type Future = ResolveFuture<S::Future>;
+    type Future = ResolveFuture<<&'s S as Service<Job>>::Future>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -88,7 +88,7 @@ where
         let control = attempt.control.clone();
         let number = attempt.delivery.attempt;
         let state = match self.job(attempt) {
-            Ok(job) => State::Running(self.inner.call(job)),
+            Ok(job) => State::Running((&self.inner).call(job)),
             Err(error) => State::Refused(Some(error)),
         };
         ResolveFuture { control, number, state }

@@ -15,22 +15,14 @@ use tokio::task::JoinHandle;
 use tower::Service;
 use tracing::Span;
 
-use super::{Gauges, Job, Seat, panic, stopped};
+use super::{Gauges, Job, Seat, ThreadSeat, panic, stopped};
 use crate::catalog::Place;
 
 /// See the module.
 #[derive(Debug, Clone)]
-pub(crate) struct Run {
-    gauges: Arc<Gauges>,
-}
+pub(crate) struct Run;
 
-impl Run {
-    pub(crate) fn new(gauges: Arc<Gauges>) -> Self {
-        Self { gauges }
-    }
-}
-
-impl Service<Job> for Run {
+impl Service<Job> for &Run {
     type Response = Payload;
     type Error = TaskError;
     type Future = RunFuture;
@@ -40,13 +32,13 @@ impl Service<Job> for Run {
     }
 
     fn call(&mut self, job: Job) -> RunFuture {
-        RunFuture::Fresh(Some(job), self.gauges.clone())
+        RunFuture::Fresh(Some(job))
     }
 }
 
 /// The future of [`Run`]. User code starts at its first poll.
 pub(crate) enum RunFuture {
-    Fresh(Option<Job>, Arc<Gauges>),
+    Fresh(Option<Job>),
     Async { attempt: BoxFuture<'static, TaskResult<Payload>>, _seat: Seat },
     Thread(OnThread),
     Ended(Option<TaskResult<Payload>>),
@@ -58,10 +50,9 @@ impl Future for RunFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match &mut *self {
-                Self::Fresh(job, gauges) => {
+                Self::Fresh(job) => {
                     let Some(job) = job.take() else { return Poll::Pending };
-                    let started = start(job, gauges);
-                    *self = started;
+                    *self = start(job);
                 }
                 Self::Ended(result) => return result.take().map_or(Poll::Pending, Poll::Ready),
                 Self::Async { attempt, .. } => return attempt.as_mut().poll(cx),
@@ -77,7 +68,7 @@ impl fmt::Debug for RunFuture {
     }
 }
 
-fn start(mut job: Job, gauges: &Arc<Gauges>) -> RunFuture {
+fn start(mut job: Job) -> RunFuture {
     match job.entry.place {
         Place::Runtime => match &job.entry.handler {
             Handler::Async(handler) => {
@@ -86,7 +77,10 @@ fn start(mut job: Job, gauges: &Arc<Gauges>) -> RunFuture {
             }
             Handler::Sync(handler) => RunFuture::Ended(Some(handler(&job.context, &job.arguments))),
         },
-        Place::Thread { .. } => RunFuture::Thread(OnThread::start(job, gauges)),
+        Place::Thread { .. } => match job.seat.thread.take() {
+            Some(seat) => RunFuture::Thread(OnThread::start(job, seat)),
+            None => RunFuture::Ended(Some(Err(stopped(StopReason::ShuttingDown)))),
+        },
         Place::Child => match job.seat.child.take() {
             Some(child) => {
                 let attempt = child.run(job.entry.memory_bytes, job.context, job.arguments);
@@ -104,14 +98,14 @@ pub(crate) struct OnThread {
 }
 
 impl OnThread {
-    fn start(job: Job, gauges: &Arc<Gauges>) -> Self {
+    fn start(job: Job, seat: ThreadSeat) -> Self {
         // Awaited is counted first and running is counted off first, so that the difference is never too large.
-        let awaited = Counted::new(gauges, |gauges| &gauges.awaited);
-        let running = Counted::new(gauges, |gauges| &gauges.running);
+        let awaited = Counted::new(&seat.gauges, |gauges| &gauges.awaited);
+        let running = Counted::new(&seat.gauges, |gauges| &gauges.running);
         let span = Span::current();
         let runtime = Handle::current();
         let thread = tokio::task::spawn_blocking(move || {
-            let _seat = job.seat;
+            let _seats = (seat, job.seat);
             let _running = running;
             let _entered = span.enter();
             panic::catch(|| run_to_end(&job.entry.handler, job.context, job.arguments, &runtime))

@@ -38,13 +38,13 @@ impl<S> Trace<S> {
     }
 }
 
-impl<S> Service<Attempt> for Trace<S>
+impl<'s, S> Service<Attempt> for &'s Trace<S>
 where
-    S: Service<Attempt, Response = Verdict, Error = Infallible, Future: Unpin>,
+    &'s S: Service<Attempt, Response = Verdict, Error = Infallible, Future: Unpin>,
 {
     type Response = Verdict;
     type Error = Infallible;
-    type Future = TraceFuture<S::Future>;
+    type Future = TraceFuture<<&'s S as Service<Attempt>>::Future>;
 
     fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
@@ -72,7 +72,7 @@ where
             tracing::debug!(target: TARGET, "attempt started");
             tracing::enabled!(target: TARGET, Level::ERROR).then(Instant::now)
         });
-        TraceFuture { inner: self.inner.call(attempt), spans: self.spans.clone(), span, started }
+        TraceFuture { inner: (&self.inner).call(attempt), spans: self.spans.clone(), span, started }
     }
 }
 
