@@ -22,6 +22,7 @@ use taskport::config::Config;
 use taskport::prelude::*;
 use taskport_abstraction::id::IdGenerator;
 use taskport_abstraction::{Clock, Executor};
+use taskport_worker::metrics::WorkerMetrics;
 use taskport_worker::{Control, ExecutorOptions, TaskExecutor};
 
 use crate::processor::processor_time;
@@ -121,10 +122,12 @@ async fn bare_submits(port: &Taskport, jobs: usize) -> Result<Cost> {
     Ok(meter.stop())
 }
 
-/// Makes the attempts as a worker does, and runs them where that is `wanted`; where it is not, the result is encoded all
-/// the same.
+/// Makes the attempts as a worker does, and runs them where that is `wanted`, counted as a worker's are; where it is not,
+/// the result is encoded all the same.
 async fn attempts(port: &Taskport, jobs: usize, wanted: bool) -> Result<Cost> {
-    let executor = TaskExecutor::new(port.registry(), ExecutorOptions::default())?;
+    let metrics = Arc::new(WorkerMetrics::new(Arc::new(SystemClock)));
+    let options = ExecutorOptions { metrics: Some(metrics), ..ExecutorOptions::default() };
+    let executor = TaskExecutor::new(port.registry(), options)?;
     let options = Arc::new(JobOptions::default());
     let call = RawCall { task: nothing::NAME.parse()?, arguments: Payload::json("[[],{}]") };
     let now = SystemClock.now();
