@@ -9,7 +9,7 @@ use taskport_abstraction::job::StepRef;
 use taskport_abstraction::{JobId, JobOptions, LeaseToken, QueueName, Result, Timestamp};
 
 use crate::config::EngineConfig;
-use crate::limits::{Batches, Gates};
+use crate::limits::{Batches, Gates, Lines};
 use crate::reader::Reader;
 use crate::record::{JobRecord, QueueRecord};
 use crate::runs::RunCache;
@@ -27,6 +27,7 @@ pub struct Engine<S: Store> {
     pub(crate) runs: RunCache,
     queues: HashMap<QueueName, QueueEntry>,
     pub(crate) gates: Gates,
+    pub(crate) lines: Lines,
     pub(crate) batches: Batches,
     leases: HashMap<i64, LeaseFacts>,
     seq_next: Option<i64>,
@@ -90,6 +91,7 @@ impl<S: Store> Engine<S> {
             runs: RunCache::default(),
             queues: HashMap::new(),
             gates: Gates::default(),
+            lines: Lines::default(),
             batches: Batches::default(),
             leases: HashMap::new(),
             seq_next: None,
@@ -231,6 +233,7 @@ impl<S: Store> Engine<S> {
     pub(crate) fn forget_rows(&mut self) {
         self.queues.clear();
         self.gates.forget();
+        self.lines.forget();
         self.batches.forget();
         self.seq_next = None;
         self.inbox_may_wait = true;

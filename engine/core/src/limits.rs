@@ -9,6 +9,7 @@ mod batches;
 mod bucket;
 mod claim;
 mod gates;
+mod lines;
 mod shares;
 mod tick;
 
@@ -20,7 +21,8 @@ use taskport_abstraction::{JobOptions, JobState, Result, Timestamp};
 pub(crate) use self::batches::{Batches, status as batch_status};
 pub(crate) use self::bucket::Bucket;
 pub(crate) use self::gates::Gates;
-use crate::record::{GateKind, GateName, GateRecord, JobRecord};
+pub(crate) use self::lines::Lines;
+use crate::record::{GateKind, GateName, GateRecord, IN_LINE, JobRecord};
 use crate::state::{Effect, Event};
 use crate::store::Store;
 use crate::transaction::Transaction;
@@ -49,7 +51,7 @@ impl Standing {
 
     /// Whether it waits for those before it in a line.
     pub(crate) fn is_in_line(self) -> bool {
-        self.held_by.is_some_and(|gate| gate < 0)
+        self.held_by == Some(IN_LINE)
     }
 
     fn is(self, state: JobState) -> bool {
@@ -145,13 +147,10 @@ impl<S: Store> Transaction<'_, S> {
 
     /// Lets a new job be held back by a gate that is known to be closed. In a line it goes to the end.
     pub(crate) fn arrive(&mut self, job: &mut JobRecord, options: &JobOptions) -> Result<()> {
-        if let Some(key) = &options.ordering_key {
-            let line = self.gate(&GateName::new(GateKind::Line, key))?;
-            if line.inside + line.held > 0 {
-                let id = line.id;
-                job.position = self.seq()?;
-                return self.hold(job, id);
-            }
+        if let Some(key) = &options.ordering_key
+            && self.line_up(job, key)?
+        {
+            return self.hold(job, IN_LINE);
         }
         if job.state != JobState::Queued {
             return Ok(());
@@ -222,7 +221,7 @@ impl<S: Store> Transaction<'_, S> {
             return Ok(());
         }
         if let Some(key) = &options.ordering_key {
-            self.shift_line(&GateName::new(GateKind::Line, key), from, to)?;
+            self.shift_line(key, from, to)?;
         }
         self.shift_gates(options, from, to)?;
         if let Some(batch) = &options.batch {
@@ -240,18 +239,6 @@ impl<S: Store> Transaction<'_, S> {
             self.shift_tokens(limit, from, to)?;
         }
         Ok(())
-    }
-
-    pub(crate) fn shift_line(&mut self, name: &GateName, from: Standing, to: Standing) -> Result<()> {
-        let goes_on = self.change_gate(name, |line| {
-            let heads = |standing: Standing| standing.is_live() && standing.held_by != Some(line.id);
-            let (was, is) = (heads(from), heads(to));
-            line.count_held(from, to);
-            line.inside = (line.inside + u64::from(is)).saturating_sub(u64::from(was));
-            debug_assert!(line.inside <= 1, "a line has one head");
-            was && !is && line.inside == 0 && line.held > 0
-        })?;
-        if goes_on { self.free_some(name, 1) } else { Ok(()) }
     }
 
     fn shift_slots(&mut self, limit: &ConcurrencyLimit, from: Standing, to: Standing) -> Result<()> {
@@ -326,6 +313,7 @@ impl<S: Store> Transaction<'_, S> {
         job.state = next.state;
         job.due_at = Some(if let Effect::Wait(moment) = next.effect { moment } else { self.now });
         if in_line {
+            // Its queue's order may have changed, and its share is paid for only now.
             job.position = self.place(&job)?;
         }
         self.store(|store| store.move_job(&job))?;

@@ -13,7 +13,9 @@ use taskport_abstraction::{
     JobId, JobState, LeaseToken, Payload, QueueName, RunId, ScheduleName, StepId, TaskName, Timestamp,
 };
 
-pub use self::limits::{BatchRecord, CallbackRecord, GateKind, GateName, GateRecord, Pace};
+pub use self::limits::{
+    BatchRecord, CallbackRecord, GateKind, GateName, GateRecord, IN_LINE, LinePlace, Pace,
+};
 
 /// A job.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,8 +37,10 @@ pub struct JobRecord {
     /// While scheduled or retrying: when it may start. While queued: since when it may. While running: when its lease
     /// lapses. While blocked: when it might have started. After its end: nothing.
     pub due_at: Option<Timestamp>,
-    /// The gate that holds it back, while it is blocked.
+    /// What holds it back, while it is blocked: a gate by its id, or [`IN_LINE`].
     pub held_by: Option<i64>,
+    /// Its place in the line of its ordering key, until it has ended.
+    pub line: Option<LinePlace>,
     /// When it is given up unless an attempt has started.
     pub expires_at: Option<Timestamp>,
     /// The attempts so far, the running one included.
@@ -72,7 +76,7 @@ pub struct JobRecord {
 impl JobRecord {
     /// Whether it waits for those before it in the line of its ordering key.
     pub fn is_in_line(&self) -> bool {
-        self.held_by.is_some_and(|gate| gate < 0)
+        self.held_by == Some(IN_LINE)
     }
 }
 

@@ -106,6 +106,8 @@ impl<S: Store> LimitRows for SimStore<S> {
         gate_id_max() -> i64;
         delete_gate(id: i64) -> ();
         held(gate: i64, max: usize) -> Vec<JobRecord>;
+        line_waits(key: &str) -> Option<bool>;
+        next_in_line(key: &str) -> Option<JobRecord>;
         ready(queue: &QueueName, now: Timestamp, max: usize) -> Vec<JobRecord>;
         lease(jobs: &mut [JobRecord], grant: &Grant<'_>) -> ();
         move_job(job: &JobRecord) -> ();

@@ -58,7 +58,7 @@ impl<S: Store> Engine<S> {
         if !self.gates.entries.contains_key(name) {
             let (record, exists) = match self.store.gate(name)? {
                 Some(record) => (record, true),
-                None => (GateRecord::new(self.new_gate_id(name.kind)?, name.clone()), false),
+                None => (GateRecord::new(self.new_gate_id()?, name.clone()), false),
             };
             let gates = &mut self.gates;
             if gates.entries.len() >= GATES_MAX {
@@ -85,13 +85,13 @@ impl<S: Store> Engine<S> {
         Ok(change(&mut entry.record))
     }
 
-    fn new_gate_id(&mut self, kind: GateKind) -> Result<i64> {
+    fn new_gate_id(&mut self) -> Result<i64> {
         let id = match self.gates.id_next {
             Some(id) => id,
             None => self.store.gate_id_max()? + 1,
         };
         self.gates.id_next = Some(id + 1);
-        Ok(if kind == GateKind::Line { -id } else { id })
+        Ok(id)
     }
 
     /// Writes every gate's row that differs. One that came and went in this transaction leaves no row.
@@ -140,7 +140,7 @@ impl<S: Store> Engine<S> {
 fn is_idle(gate: &GateRecord, virtual_time: Option<i64>, now: Timestamp) -> bool {
     let is_spent = match gate.name.kind {
         GateKind::Share => virtual_time.is_some_and(|time| gate.mark <= time),
-        GateKind::Line | GateKind::Slots => true,
+        GateKind::Slots => true,
         GateKind::Tokens => bucket::is_full(gate.mark, now),
     };
     is_spent && gate.inside == 0 && gate.held == 0

@@ -6,13 +6,23 @@ use std::time::Duration;
 use bytes::Bytes;
 use taskport_abstraction::{BatchId, JobId, QueueName, RawCall, Timestamp};
 
+/// Stands in a job's `held_by` for those before it in its line, where other gates have their id.
+pub const IN_LINE: i64 = -1;
+
+/// A place in the line of an ordering key. A line is the jobs that have one and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinePlace {
+    /// The ordering key.
+    pub key: Arc<str>,
+    /// Where in the line: the smallest heads it, and of equal ones the job with the smallest `seq`.
+    pub place: i64,
+}
+
 /// What jobs of one key have to pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum GateKind {
     /// The share of a key in a queue in fair order.
     Share,
-    /// The line of an ordering key.
-    Line,
     /// The slots of a concurrency key.
     Slots,
     /// The tokens of a rate key.
@@ -21,7 +31,7 @@ pub enum GateKind {
 
 impl GateKind {
     /// Every kind, by its number in the tables.
-    pub const ALL: [Self; 4] = [Self::Share, Self::Line, Self::Slots, Self::Tokens];
+    pub const ALL: [Self; 3] = [Self::Share, Self::Slots, Self::Tokens];
 }
 
 /// What tells a gate from others.
@@ -45,11 +55,11 @@ impl GateName {
 /// A gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateRecord {
-    /// The store's key of the gate; below 0 for a line, above 0 for all others.
+    /// The store's key of the gate, above 0.
     pub id: i64,
     /// Its name.
     pub name: GateName,
-    /// Of a line: how many jobs stand at its head, which is one or none. Of slots: how many jobs run.
+    /// Of slots: how many jobs run.
     pub inside: u64,
     /// How many jobs it holds back.
     pub held: u64,

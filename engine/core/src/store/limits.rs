@@ -18,7 +18,7 @@ pub trait LimitRows {
     /// At most `max` gates whose `wake_at` has come, earliest first.
     fn due_gates(&mut self, now: Timestamp, max: usize) -> Result<Vec<GateRecord>>;
 
-    /// The greatest distance of a gate's id from 0.
+    /// The greatest id of a gate, 0 where there is none.
     fn gate_id_max(&mut self) -> Result<i64>;
 
     /// Inserts or replaces a gate.
@@ -27,8 +27,14 @@ pub trait LimitRows {
     /// Deletes a gate.
     fn delete_gate(&mut self, id: i64) -> Result<()>;
 
-    /// The first `max` jobs that a gate holds back, by position; of each queue as many, where the gate is no line.
+    /// The first `max` jobs of each queue that a gate holds back, by position.
     fn held(&mut self, gate: i64, max: usize) -> Result<Vec<JobRecord>>;
+
+    /// Whether the last job in the line of an ordering key waits for others, where the line has jobs.
+    fn line_waits(&mut self, key: &str) -> Result<Option<bool>>;
+
+    /// The first job that waits in the line of an ordering key.
+    fn next_in_line(&mut self, key: &str) -> Result<Option<JobRecord>>;
 
     /// The first `max` queued jobs of a queue that have not expired, by position.
     fn ready(&mut self, queue: &QueueName, now: Timestamp, max: usize) -> Result<Vec<JobRecord>>;

@@ -12,7 +12,8 @@ use crate::stored;
 impl<S: Store> Transaction<'_, S> {
     /// What the table says of an event, or `None` where it refuses.
     pub(crate) fn next(&mut self, job: &JobRecord, event: Event<'_>) -> Option<Next> {
-        let options = self.engine.options.decode(job.options.as_ref()).ok();
+        let may_retry = matches!(event, Event::Retry { .. } | Event::Lapse);
+        let options = may_retry.then(|| self.engine.options.decode(job.options.as_ref()).ok()).flatten();
         let retry = options.as_ref().and_then(|options| options.retry.as_ref());
         let random = self.engine.random();
         let facts = JobFacts {
@@ -80,6 +81,7 @@ impl<S: Store> Transaction<'_, S> {
                 job.due_at = None;
                 job.finished_at = Some(self.now);
                 job.cancel_requested = false;
+                job.line = None;
                 job.failure = Some(stored::encode(&failure)?);
                 outcome = Some(Outcome::Failure(failure));
             }

@@ -9,7 +9,7 @@ use taskport_abstraction::{
 
 use super::Transaction;
 use crate::limits::{Standing, is_gated};
-use crate::record::{GateKind, GateName, JobRecord, KeyRecord, tags_text};
+use crate::record::{JobRecord, KeyRecord, tags_text};
 use crate::state::{self, Effect, Event};
 use crate::store::Store;
 
@@ -129,6 +129,7 @@ impl<S: Store> Transaction<'_, S> {
             position: 0,
             due_at: Some(if let Effect::Wait(moment) = next.effect { moment } else { now }),
             held_by: None,
+            line: None,
             expires_at: options.expiry.map(|expiry| expiry.resolve(now)),
             attempt: 0,
             token: LeaseToken(0),
@@ -281,17 +282,16 @@ impl<S: Store> Transaction<'_, S> {
         let line = was.as_ref().and_then(|options| options.ordering_key.clone());
         let stays =
             line.is_some() && line == will_be.as_ref().and_then(|options| options.ordering_key.clone());
+        if stays {
+            job.line = holder.line;
+        } else if let Some(options) = &will_be {
+            self.arrive(&mut job, options)?;
+        }
         if stays && from.is_in_line() {
-            (job.state, job.held_by, job.position) = (holder.state, holder.held_by, holder.position);
-        } else {
-            if let Some(options) = &will_be
-                && !stays
-            {
-                self.arrive(&mut job, options)?;
-            }
-            if !job.is_in_line() {
-                job.position = self.place(&job)?;
-            }
+            (job.state, job.held_by) = (holder.state, holder.held_by);
+        }
+        if !job.is_in_line() {
+            job.position = self.place(&job)?;
         }
         self.store(|store| store.put_job(&job))?;
         if job.queue == holder.queue {
@@ -307,14 +307,10 @@ impl<S: Store> Transaction<'_, S> {
         }
         match (was, will_be) {
             (Some(was), Some(will_be)) if stays => {
-                let to = Standing::of(&job);
                 let [was, will_be] = [was, will_be]
                     .map(|options| JobOptions { ordering_key: None, ..JobOptions::clone(&options) });
                 self.enter(&job, &will_be)?;
                 self.shift(&was, from, Standing::NONE)?;
-                if let Some(key) = &line {
-                    self.shift_line(&GateName::new(GateKind::Line, key), from, to)?;
-                }
             }
             (was, will_be) => {
                 if let Some(options) = will_be {

@@ -176,6 +176,8 @@ impl<S: Store> LimitRows for Probe<S> {
         put_gate(gate: &GateRecord) -> Result<()>;
         delete_gate(id: i64) -> Result<()>;
         held(gate: i64, max: usize) -> Result<Vec<JobRecord>>;
+        line_waits(key: &str) -> Result<Option<bool>>;
+        next_in_line(key: &str) -> Result<Option<JobRecord>>;
         ready(queue: &QueueName, now: Timestamp, max: usize) -> Result<Vec<JobRecord>>;
         lease(jobs: &mut [JobRecord], grant: &Grant<'_>) -> Result<()>;
         move_job(job: &JobRecord) -> Result<()>;

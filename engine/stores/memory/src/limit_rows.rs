@@ -34,10 +34,7 @@ impl LimitRows for MemoryStore {
     }
 
     fn gate_id_max(&mut self) -> Result<i64> {
-        Ok(self.with(|tables| {
-            let (first, last) = (tables.gates.first_key_value(), tables.gates.last_key_value());
-            first.into_iter().chain(last).map(|(id, _)| id.abs()).max().unwrap_or(0)
-        }))
+        Ok(self.with(|tables| tables.gates.last_key_value().map_or(0, |(id, _)| *id)))
     }
 
     fn put_gate(&mut self, gate: &GateRecord) -> Result<()> {
@@ -52,17 +49,24 @@ impl LimitRows for MemoryStore {
 
     fn held(&mut self, gate: i64, max: usize) -> Result<Vec<JobRecord>> {
         Ok(self.with(|tables| {
-            let of_gate = (gate, None, i64::MIN, i64::MIN)..(gate + 1, None, i64::MIN, i64::MIN);
-            let held: Vec<_> = tables.held.range(of_gate).collect();
-            let queues: BTreeSet<_> = held.iter().map(|(_, queue, ..)| queue).collect();
+            let held: Vec<_> = tables.held.get(&gate).into_iter().flatten().collect();
+            let queues: BTreeSet<_> = held.iter().map(|(queue, ..)| queue).collect();
             let first = queues.into_iter().flat_map(|queue| {
-                let of_queue = held.iter().filter(move |(_, other, ..)| other == queue);
+                let of_queue = held.iter().filter(move |(other, ..)| other == queue);
                 of_queue.take(max).map(|(.., seq)| *seq)
             });
             let mut jobs: Vec<JobRecord> = first.filter_map(|seq| tables.jobs.get(&seq)).cloned().collect();
             jobs.sort_by_key(|job| (job.position, job.seq));
             jobs
         }))
+    }
+
+    fn line_waits(&mut self, key: &str) -> Result<Option<bool>> {
+        Ok(self.with(|tables| line(tables, key).next_back().map(JobRecord::is_in_line)))
+    }
+
+    fn next_in_line(&mut self, key: &str) -> Result<Option<JobRecord>> {
+        Ok(self.with(|tables| line(tables, key).find(|job| job.is_in_line()).cloned()))
     }
 
     fn ready(&mut self, queue: &QueueName, now: Timestamp, max: usize) -> Result<Vec<JobRecord>> {
@@ -160,6 +164,11 @@ impl ReadBatches for MemoryReader {
     fn batch(&mut self, id: &BatchId) -> Result<Option<BatchRecord>> {
         Ok(self.with(|tables| tables.batches.get(id).cloned()))
     }
+}
+
+/// The jobs of a line, in their order.
+fn line<'a>(tables: &'a Tables, key: &str) -> impl DoubleEndedIterator<Item = &'a JobRecord> {
+    tables.lines.get(key).into_iter().flatten().filter_map(|(_, seq)| tables.jobs.get(seq))
 }
 
 /// Whether a job waits in a queue and has a place there, which one in a line has not.

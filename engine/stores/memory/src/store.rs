@@ -183,6 +183,7 @@ impl Store for MemoryStore {
                 finished_at: Some(now),
                 cancel_requested: false,
                 failure: None,
+                line: None,
                 result: Some(result.clone()),
                 ..job.clone()
             };

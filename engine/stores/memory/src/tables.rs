@@ -1,14 +1,15 @@
 //! The rows, their indexes, and how to take changes back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::sync::Arc;
 
 use taskport_abstraction::job::StepRef;
 use taskport_abstraction::journal::JournalEntry;
 use taskport_abstraction::{BatchId, JobId, JobState, QueueName, RunId, ScheduleName, StepId, Timestamp};
 use taskport_engine::record::{
-    BatchRecord, GateName, GateRecord, JobRecord, KeyRecord, QueueRecord, RunRecord, ScheduleRecord,
-    StepRecord, WorkerRecord,
+    BatchRecord, GateName, GateRecord, JobRecord, KeyRecord, LinePlace, QueueRecord, RunRecord,
+    ScheduleRecord, StepRecord, WorkerRecord,
 };
 
 /// Every row. A row is only changed by the `set_` functions, which keep the indexes and the undo log.
@@ -24,8 +25,10 @@ pub(crate) struct Tables {
     pub(crate) expiring: BTreeSet<(Timestamp, i64)>,
     /// The jobs of runs by step and place; -1 stands for no place in a list.
     pub(crate) step_jobs: BTreeMap<RunId, BTreeMap<(StepId, i64), i64>>,
-    /// Jobs that gates hold back, by gate, queue and position; in a line, queues are not told apart.
-    pub(crate) held: BTreeSet<(i64, Option<QueueName>, i64, i64)>,
+    /// Jobs that gates hold back, of each gate by queue and position.
+    pub(crate) held: HashMap<i64, BTreeSet<(QueueName, i64, i64)>>,
+    /// Jobs in the lines of ordering keys, by their places.
+    pub(crate) lines: HashMap<Arc<str>, BTreeSet<(i64, i64)>>,
     pub(crate) gates: BTreeMap<i64, GateRecord>,
     pub(crate) gate_ids: HashMap<GateName, i64>,
     pub(crate) batches: BTreeMap<BatchId, BatchRecord>,
@@ -154,7 +157,12 @@ impl Tables {
         self.ready.extend(entries.ready);
         self.timers.extend(entries.timer);
         self.expiring.extend(entries.expiring);
-        self.held.extend(entries.held);
+        if let Some((gate, entry)) = entries.held {
+            self.held.entry(gate).or_default().insert(entry);
+        }
+        if let Some(line) = entries.line {
+            self.lines.entry(line.key).or_default().insert((line.place, job.seq));
+        }
         if let Some(step) = &job.step {
             self.step_jobs.entry(step.run.clone()).or_default().insert(step_place(step), job.seq);
         }
@@ -178,10 +186,15 @@ impl Tables {
         {
             self.expiring.remove(&entry);
         }
-        if let Some(entry) =
+        if let Some((gate, entry)) =
             entries.held.filter(|entry| after.is_none_or(|after| after.held.as_ref() != Some(entry)))
         {
-            self.held.remove(&entry);
+            take(&mut self.held, &gate, &entry);
+        }
+        if let Some(entry) =
+            entries.line.filter(|entry| after.is_none_or(|after| after.line.as_ref() != Some(entry)))
+        {
+            take(&mut self.lines, &entry.key, &(entry.place, before.seq));
         }
         if after.is_none() {
             self.job_ids.remove(&before.id);
@@ -219,7 +232,8 @@ struct Entries {
     ready: Option<(QueueName, i64, i64)>,
     timer: Option<(Timestamp, i64)>,
     expiring: Option<(Timestamp, i64)>,
-    held: Option<(i64, Option<QueueName>, i64, i64)>,
+    held: Option<(i64, (QueueName, i64, i64))>,
+    line: Option<LinePlace>,
 }
 
 impl Entries {
@@ -232,16 +246,27 @@ impl Entries {
             ready: (job.state == Queued).then(|| (job.queue.clone(), job.position, job.seq)),
             timer: at(job.due_at).filter(|_| timed),
             expiring: at(job.expires_at).filter(|_| may_expire),
-            held: job.held_by.map(|gate| {
-                let queue = (!job.is_in_line()).then(|| job.queue.clone());
-                (gate, queue, job.position, job.seq)
-            }),
+            held: job
+                .held_by
+                .filter(|_| !job.is_in_line())
+                .map(|gate| (gate, (job.queue.clone(), job.position, job.seq))),
+            line: job.line.clone(),
         }
     }
 }
 
 fn step_place(step: &StepRef) -> (StepId, i64) {
     (step.step.clone(), step.index.map_or(-1, i64::from))
+}
+
+/// Takes an entry out of one of several sets, and the set where it is the last.
+fn take<K: Hash + Eq, E: Ord>(sets: &mut HashMap<K, BTreeSet<E>>, key: &K, entry: &E) {
+    if let Some(set) = sets.get_mut(key) {
+        set.remove(entry);
+        if set.is_empty() {
+            sets.remove(key);
+        }
+    }
 }
 
 /// Puts a row in a place, or takes it out, and answers what stood there.

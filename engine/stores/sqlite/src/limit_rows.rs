@@ -45,7 +45,7 @@ impl LimitRows for SqliteStore {
     }
 
     fn gate_id_max(&mut self) -> Result<i64> {
-        let sql = "SELECT max(abs(coalesce(min(gate), 0)), coalesce(max(gate), 0)) FROM taskport_gates";
+        let sql = "SELECT coalesce(max(gate), 0) FROM taskport_gates";
         let mut statement = self.connection().prepare_cached(sql).during("read")?;
         statement.query_row([], |row| row.get(0)).during("read")
     }
@@ -89,14 +89,6 @@ impl LimitRows for SqliteStore {
     }
 
     fn held(&mut self, gate: i64, max: usize) -> Result<Vec<JobRecord>> {
-        if gate < 0 {
-            let sql = concat!(
-                "SELECT ",
-                job_columns!(),
-                " FROM taskport_jobs WHERE held_by = ?1 AND held_by < 0 ORDER BY position, seq LIMIT ?2"
-            );
-            return self.rows.select_jobs(sql, &[&gate, &count(max)]);
-        }
         let next_queue = "SELECT queue FROM taskport_jobs WHERE held_by = ?1 AND held_by > 0 AND queue > ?2 \
                           ORDER BY queue LIMIT 1";
         let first = concat!(
@@ -116,6 +108,21 @@ impl LimitRows for SqliteStore {
         }
         jobs.sort_by_key(|job| (job.position, job.seq));
         Ok(jobs)
+    }
+
+    fn line_waits(&mut self, key: &str) -> Result<Option<bool>> {
+        let sql = "SELECT held_by IS -1 FROM taskport_jobs WHERE line = ?1 ORDER BY line_place DESC, seq DESC LIMIT 1";
+        let mut statement = self.connection().prepare_cached(sql).during("read")?;
+        statement.query_row([key], |row| row.get(0)).optional().during("read")
+    }
+
+    fn next_in_line(&mut self, key: &str) -> Result<Option<JobRecord>> {
+        let sql = concat!(
+            "SELECT ",
+            job_columns!(),
+            " FROM taskport_jobs WHERE line = ?1 AND held_by = -1 ORDER BY line_place, seq LIMIT 1"
+        );
+        Ok(self.rows.select_jobs(sql, &[&key])?.pop())
     }
 
     fn ready(&mut self, queue: &QueueName, now: Timestamp, max: usize) -> Result<Vec<JobRecord>> {

@@ -15,7 +15,7 @@ use taskport_abstraction::{
     ContentType, JobId, JobState, LeaseToken, Payload, QueueName, Result, RunId, StepId, TaskName, Timestamp,
 };
 use taskport_engine::record::{
-    JobRecord, Pace, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord, tag_needle,
+    JobRecord, LinePlace, Pace, QueueRecord, RunRecord, StepJob, StepRecord, WorkerRecord, tag_needle,
 };
 use taskport_engine::{Read, state};
 
@@ -47,7 +47,8 @@ macro_rules! job_columns {
     () => {
         "seq, id, task, queue, state, priority, position, due_at, expires_at, attempt, token, worker, \
          cancel_requested, submitted_at, started_at, finished_at, run, step, step_index, progress, \
-         progress_message, tags, options, failure, result_type, result, arguments_type, arguments, held_by"
+         progress_message, tags, options, failure, result_type, result, arguments_type, arguments, held_by, \
+         line, line_place"
     };
 }
 pub(crate) use job_columns;
@@ -341,6 +342,7 @@ pub(crate) fn job(
         position: get(row, 6)?,
         due_at: moment(row, 7)?,
         held_by: get(row, 28)?,
+        line: line_place(row)?,
         expires_at: moment(row, 8)?,
         attempt: get(row, 9)?,
         token: LeaseToken(unsigned(row, 10)?),
@@ -444,6 +446,12 @@ pub(crate) fn moment(row: &Row<'_>, index: usize) -> Result<Option<Timestamp>> {
 fn duration(row: &Row<'_>, index: usize) -> Result<Option<Duration>> {
     let micros = get::<Option<i64>>(row, index)?;
     Ok(micros.map(|micros| Duration::from_micros(u64::try_from(micros).unwrap_or(0))))
+}
+
+/// The place in a line of a row with [`job_columns`].
+pub(crate) fn line_place(row: &Row<'_>) -> Result<Option<LinePlace>> {
+    let key = get::<Option<Arc<str>>>(row, 29)?;
+    key.map(|key| Ok(LinePlace { key, place: get(row, 30)? })).transpose()
 }
 
 /// A column with bytes.

@@ -12,7 +12,7 @@ use taskport_engine::record::JobRecord;
 
 use crate::error::InStore;
 use crate::names::{Names, id_text};
-use crate::rows::{blob, get, job_state, moment, unsigned};
+use crate::rows::{blob, get, job_state, line_place, moment, unsigned};
 
 /// Stands for the options: no document, so the job ends as undecodable when it is claimed.
 const UNREADABLE: &[u8] = b"the row is malformed";
@@ -43,6 +43,7 @@ pub(crate) fn job(row: &Row<'_>, connection: &Connection, names: &mut Names) -> 
         position: get(row, 6).unwrap_or_default(),
         due_at: moment(row, 7).unwrap_or_default(),
         held_by: get(row, 28).unwrap_or_default(),
+        line: line_place(row).unwrap_or_default(),
         expires_at: moment(row, 8).unwrap_or_default(),
         attempt: get(row, 9).unwrap_or_default(),
         token: LeaseToken(unsigned(row, 10).unwrap_or_default()),

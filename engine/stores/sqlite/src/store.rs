@@ -293,8 +293,9 @@ impl Store for SqliteStore {
             step_index = Some(place.index.map_or(-1, i64::from));
         }
         let sql = "INSERT INTO taskport_jobs (seq, id, task, queue, state, priority, position, due_at, expires_at, \
-                   submitted_at, run, step, step_index, tags, options, arguments_type, arguments, held_by) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18) \
+                   submitted_at, run, step, step_index, tags, options, arguments_type, arguments, held_by, line, line_place) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, \
+                   ?20) \
                    ON CONFLICT (id) DO NOTHING";
         let inserted = self.execute(
             sql,
@@ -317,6 +318,8 @@ impl Store for SqliteStore {
                 arguments_type,
                 &*job.arguments.bytes,
                 job.held_by,
+                job.line.as_ref().map(|line| &*line.key),
+                job.line.as_ref().map(|line| line.place),
             ],
         )?;
         Ok(inserted == 1)
@@ -330,7 +333,8 @@ impl Store for SqliteStore {
         let sql = "UPDATE taskport_jobs SET task = ?2, queue = ?3, state = ?4, priority = ?5, position = ?6, due_at = ?7, \
                    expires_at = ?8, attempt = ?9, token = ?10, worker = ?11, cancel_requested = ?12, started_at = ?13, \
                    finished_at = ?14, progress = ?15, progress_message = ?16, tags = ?17, options = ?18, failure = ?19, \
-                   result_type = ?20, result = ?21, arguments_type = ?22, arguments = ?23, held_by = ?24 WHERE seq = ?1";
+                   result_type = ?20, result = ?21, arguments_type = ?22, arguments = ?23, held_by = ?24, line = ?25, \
+                   line_place = ?26 WHERE seq = ?1";
         self.execute(
             sql,
             params![
@@ -358,6 +362,8 @@ impl Store for SqliteStore {
                 arguments_type,
                 &*job.arguments.bytes,
                 job.held_by,
+                job.line.as_ref().map(|line| &*line.key),
+                job.line.as_ref().map(|line| line.place),
             ],
         )?;
         Ok(())
@@ -382,7 +388,7 @@ impl Store for SqliteStore {
     fn succeed(&mut self, lease: &Lease, result: &Payload, now: Timestamp) -> Result<bool> {
         let result_type = self.type_key(result)?;
         let sql = "UPDATE taskport_jobs SET state = 5, due_at = NULL, finished_at = ?4, cancel_requested = 0, failure = NULL, \
-                   result_type = ?5, result = ?6 WHERE seq = ?1 AND token = ?2 AND id = ?3 AND state = 3";
+                   line = NULL, result_type = ?5, result = ?6 WHERE seq = ?1 AND token = ?2 AND id = ?3 AND state = 3";
         let updated = self.execute(
             sql,
             params![
@@ -471,33 +477,13 @@ impl Store for SqliteStore {
     fn waiting(&mut self, queue: &QueueName, max: usize) -> Result<Vec<JobRecord>> {
         let queue = self.name_key(queue.as_str())?;
         let max = i64::try_from(max).unwrap_or(i64::MAX);
-        let sql = concat!(
-            "SELECT ",
-            job_columns!(),
-            " FROM taskport_jobs WHERE state = 2 AND queue = ?1 ORDER BY position LIMIT ?2"
-        );
-        let jobs = self.rows.select_jobs(sql, &[&queue, &max])?;
-        if !jobs.is_empty() {
-            return Ok(jobs);
+        for sql in WAITING {
+            let jobs = self.rows.select_jobs(sql, &[&queue, &max])?;
+            if !jobs.is_empty() {
+                return Ok(jobs);
+            }
         }
-        let sql = concat!(
-            "SELECT ",
-            job_columns!(),
-            " FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 1 AND state <> 3 AND queue = ?1 ORDER BY due_at, seq LIMIT ?2"
-        );
-        let jobs = self.rows.select_jobs(sql, &[&queue, &max])?;
-        if !jobs.is_empty() {
-            return Ok(jobs);
-        }
-        // By `seq`, whichever of the two indexes they stand in.
-        let sql = concat!(
-            "SELECT ",
-            job_columns!(),
-            " FROM taskport_jobs WHERE seq IN ( \
-             SELECT seq FROM taskport_jobs WHERE held_by < 0 AND queue = ?1 \
-             UNION ALL SELECT seq FROM taskport_jobs WHERE held_by > 0 AND queue = ?1) ORDER BY seq LIMIT ?2"
-        );
-        self.rows.select_jobs(sql, &[&queue, &max])
+        Ok(Vec::new())
     }
 
     fn reposition(&mut self, queue: &QueueName, order: QueueOrder) -> Result<()> {
@@ -638,6 +624,29 @@ impl Store for SqliteStore {
         run_rows::due(self.connection(), now, max)
     }
 }
+
+/// The jobs of a queue that wait, one index after the other: the queued, those that wait for their time, those held back.
+/// The last stand in two indexes and go by `seq`.
+const WAITING: [&str; 3] = [
+    concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM taskport_jobs WHERE state = 2 AND queue = ?1 ORDER BY position LIMIT ?2"
+    ),
+    concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM taskport_jobs WHERE state < 5 AND state <> 2 AND state <> 1 AND state <> 3 AND queue = ?1 \
+         ORDER BY due_at, seq LIMIT ?2"
+    ),
+    concat!(
+        "SELECT ",
+        job_columns!(),
+        " FROM taskport_jobs WHERE seq IN ( \
+         SELECT seq FROM taskport_jobs WHERE line IS NOT NULL AND held_by = -1 AND queue = ?1 \
+         UNION ALL SELECT seq FROM taskport_jobs WHERE held_by > 0 AND queue = ?1) ORDER BY seq LIMIT ?2"
+    ),
+];
 
 /// The writer reads what it has written, by the reader's own statements.
 impl Read for SqliteStore {

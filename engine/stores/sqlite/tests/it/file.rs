@@ -246,7 +246,11 @@ fn the_planner_uses_the_indexes_the_hot_statements_need() {
     );
     check("SELECT seq FROM taskport_jobs WHERE id = 'x'", "taskport_jobs_id");
     check(
-        "SELECT seq FROM taskport_jobs WHERE held_by = -7 AND held_by < 0 ORDER BY position, seq LIMIT 9",
+        "SELECT seq FROM taskport_jobs WHERE line = 'x' AND held_by = -1 ORDER BY line_place, seq LIMIT 9",
+        "taskport_jobs_lines",
+    );
+    check(
+        "SELECT held_by IS -1 FROM taskport_jobs WHERE line = 'x' ORDER BY line_place DESC, seq DESC LIMIT 1",
         "taskport_jobs_lines",
     );
     check(

@@ -1,7 +1,6 @@
 -- Fair shares, ordering keys, concurrency limits, rates and batches.
 
--- What the keys of jobs have to pass. Kinds: 0 share, 1 line, 2 slots, 3 tokens. `queue` is 0 where the gate is of all
--- queues. A line has a key below 0, every other gate one above 0.
+-- What the keys of jobs have to pass. Kinds: 0 share, 1 slots, 2 tokens. `queue` is 0 where the gate is of all queues.
 CREATE TABLE taskport_gates (
     gate INTEGER PRIMARY KEY,
     kind INTEGER NOT NULL,
@@ -17,11 +16,16 @@ CREATE TABLE taskport_gates (
 CREATE UNIQUE INDEX taskport_gates_key ON taskport_gates (key, kind, queue);
 CREATE INDEX taskport_gates_wake ON taskport_gates (wake_at) WHERE wake_at IS NOT NULL;
 
--- The gate that holds a job back. Those in a line go by position; any others by queue first, since nobody may serve one
--- of their queues.
+-- What holds a job back: a gate, or -1 for those before it in its line. Jobs that gates hold back go by queue first, since
+-- nobody may serve one of their queues.
 ALTER TABLE taskport_jobs ADD COLUMN held_by INTEGER;
-CREATE INDEX taskport_jobs_lines ON taskport_jobs (held_by, position) WHERE held_by < 0;
 CREATE INDEX taskport_jobs_parked ON taskport_jobs (held_by, queue, position) WHERE held_by > 0;
+
+-- The ordering key of a job that has not ended, and its place in the line. Nothing else is kept of a line. The state is left
+-- out of the condition, so that a claim does not write the index.
+ALTER TABLE taskport_jobs ADD COLUMN line TEXT;
+ALTER TABLE taskport_jobs ADD COLUMN line_place INTEGER;
+CREATE INDEX taskport_jobs_lines ON taskport_jobs (line, line_place) WHERE line IS NOT NULL;
 
 ALTER TABLE taskport_queues ADD COLUMN concurrency_max INTEGER;
 ALTER TABLE taskport_queues ADD COLUMN rate_count INTEGER;
