@@ -14,6 +14,8 @@ pub(crate) const VERSION: i64 = 2;
 const BASE: &str = include_str!("schema/base.sql");
 /// What a file of version 1 begins with, to be the same.
 const RENAME: &str = include_str!("schema/v2/rename.sql");
+/// What both are followed by.
+const INDEXES: &str = include_str!("schema/indexes.sql");
 /// What version 2 adds.
 const V2: [&str; 6] = [
     include_str!("schema/v2/runs.sql"),
@@ -94,7 +96,7 @@ pub(crate) fn migrate(connection: &mut Connection, shared_file: bool) -> Result<
         return Ok(());
     }
     let begin = if version == 0 { BASE } else { RENAME };
-    for script in [begin].iter().chain(&V2) {
+    for script in [begin, INDEXES].iter().chain(&V2) {
         tx.execute_batch(script).during("open")?;
     }
     tx.execute("UPDATE taskport_schema SET version = ?1", [VERSION]).during("open")?;

@@ -28,16 +28,5 @@ ALTER TABLE taskport_jobs ADD COLUMN step TEXT;
 UPDATE taskport_jobs SET step = (SELECT text FROM taskport_names WHERE key = step_key) WHERE run IS NOT NULL;
 ALTER TABLE taskport_jobs DROP COLUMN step_key;
 
-CREATE UNIQUE INDEX taskport_jobs_id ON taskport_jobs (id);
-CREATE INDEX taskport_jobs_ready ON taskport_jobs (queue, position) WHERE state = 2;
-CREATE INDEX taskport_jobs_timers ON taskport_jobs (due_at) WHERE state < 5 AND state <> 2 AND state <> 1;
-CREATE INDEX taskport_jobs_expiring ON taskport_jobs (expires_at) WHERE expires_at IS NOT NULL AND state < 3;
-CREATE INDEX taskport_jobs_dead ON taskport_jobs (state) WHERE state > 5;
-CREATE UNIQUE INDEX taskport_jobs_steps ON taskport_jobs (run, step, step_index) WHERE run IS NOT NULL;
-CREATE INDEX taskport_keys_until ON taskport_keys (until) WHERE until IS NOT NULL;
-CREATE UNIQUE INDEX taskport_runs_id ON taskport_runs (id);
-CREATE INDEX taskport_runs_due ON taskport_runs (due_at) WHERE state = 3 AND due_at IS NOT NULL;
-CREATE INDEX taskport_run_steps_version ON taskport_run_steps (run, version);
-
 CREATE TABLE taskport_schema (version INTEGER NOT NULL);
 INSERT INTO taskport_schema (version) VALUES (1);
