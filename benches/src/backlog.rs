@@ -10,6 +10,7 @@ use taskport::engine::EngineHandle;
 
 use crate::engine::{self, Producer};
 use crate::load::{BATCH, Durability};
+use crate::statistics::median_us_per_job;
 use crate::stopwatch::Stopwatch;
 
 /// How many times the two take turns.
@@ -46,8 +47,8 @@ impl Backlog {
         many.close().await;
         Ok(json!({
             "durability": self.durability.name(),
-            "few": self.few, "few_us_per_job": self.median_us(of_few),
-            "many": self.many, "many_us_per_job": self.median_us(of_many),
+            "few": self.few, "few_us_per_job": median_us_per_job(of_few, self.jobs),
+            "many": self.many, "many_us_per_job": median_us_per_job(of_many, self.jobs),
         }))
     }
 
@@ -70,11 +71,6 @@ impl Backlog {
         let worked = engine::work(engine, self.jobs).await?;
         ensure!(worked == self.jobs, "{worked} attempts ran for {} jobs", self.jobs);
         Ok(watch.elapsed())
-    }
-
-    fn median_us(&self, mut turns: Vec<Duration>) -> f64 {
-        turns.sort_unstable();
-        turns[turns.len() / 2].as_secs_f64() * 1e6 / self.jobs as f64
     }
 }
 

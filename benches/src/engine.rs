@@ -57,10 +57,19 @@ pub(crate) async fn run(load: &Load) -> Result<Value> {
 }
 
 pub(crate) async fn open(path: &Path, durability: Durability) -> Result<EngineHandle> {
+    open_with(path, durability, EngineConfig::default(), Arc::new(SystemClock)).await
+}
+
+pub(crate) async fn open_with(
+    path: &Path,
+    durability: Durability,
+    config: EngineConfig,
+    clock: Arc<dyn Clock>,
+) -> Result<EngineHandle> {
     let path = path.to_owned();
     let options = SqliteOptions { synchronous: durability.into(), ..SqliteOptions::default() };
     let open = move || SqliteStore::open(path, options);
-    Ok(EngineHandle::open(open, EngineConfig::default(), Arc::new(SystemClock)).await?)
+    Ok(EngineHandle::open(open, config, clock).await?)
 }
 
 /// Makes no-op jobs with given options, which take turns.

@@ -9,6 +9,7 @@ mod limits;
 mod load;
 mod pickup;
 mod processor;
+mod pruning;
 mod raw;
 mod singles;
 mod soak;
@@ -48,6 +49,8 @@ enum Run {
     Workflow(workflow::Workflow),
     /// What limits cost queues that use them and queues that do not
     Limits(limits::Limits),
+    /// What it costs to remove what ended long ago while jobs run
+    Pruning(pruning::Pruning),
     /// A steady load for a long time
     Soak(soak::Soak),
 }
@@ -65,6 +68,7 @@ fn main() -> Result<()> {
             Run::Backlog(backlog) => backlog.run().await,
             Run::Workflow(workflow) => workflow.run().await,
             Run::Limits(limits) => limits.run().await,
+            Run::Pruning(pruning) => pruning.run().await,
             Run::Soak(soak) => soak.run().await,
         }
     })?;

@@ -41,6 +41,7 @@ pub(crate) fn engine(built: &Built, folder: &Path, quick: bool, soak: Option<u32
     ));
     cases.extend(measure.layer()?);
     cases.extend(measure.limits()?);
+    cases.push(measure.pruning()?);
     if let Some(minutes) = soak {
         let rate = ours.median("worked_per_second")?.min(ours.median(END_TO_END)?);
         cases.push(measure.soak(minutes, rate * SOAK_SHARE)?);
@@ -195,13 +196,29 @@ impl Measure<'_> {
         Ok(vec![
             case("limits of another queue", "beside", unused)?,
             case("ordering keys", "ordering_key", used)?,
+            case("new ordering keys", "ordering_key_new", used)?,
             case("concurrency keys", "concurrency_key", used)?,
+            case("full concurrency keys", "concurrency_key_full", used)?,
             case("rate keys", "rate_key", used)?,
+            case("debounce", "debounce", used)?,
+            case("throttle", "throttle", used)?,
+            case("batches", "batch", used)?,
             case("fair order", "fair", used)?,
             case("ageing", "ageing", used)?,
             case("queue concurrency", "queue_concurrency", used)?,
             case("queue rate", "queue_rate", used)?,
         ])
+    }
+
+    fn pruning(&self) -> Result<Case> {
+        let figures = self.once("pruning", &["--jobs", &self.pick(20_000, 100_000).to_string()])?;
+        Ok(Case::new(
+            "pruning over none, processor time, FULL",
+            Unit::MicrosecondsPerJob,
+            figures.median("pruned_us_per_job")?,
+            figures.median("kept_us_per_job")?,
+            Some(0.98),
+        ))
     }
 
     fn soak(&self, minutes: u32, per_second: f64) -> Result<Case> {
