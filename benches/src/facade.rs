@@ -74,10 +74,20 @@ pub(crate) async fn open(
     durability: Durability,
     registry: impl Into<RegistryBuilder>,
 ) -> Result<Taskport> {
+    open_with(path, durability, "", registry).await
+}
+
+/// As [`open`], with more of the configuration, in TOML.
+pub(crate) async fn open_with(
+    path: &Path,
+    durability: Durability,
+    settings: &str,
+    registry: impl Into<RegistryBuilder>,
+) -> Result<Taskport> {
     let path = path.canonicalize().or_else(|_| std::path::absolute(path))?;
     let level = durability.name().to_lowercase();
     let toml = format!(
-        "[backends.main]\nkind = \"native\"\nurl = \"sqlite://{}\"\nsynchronous = \"{level}\"",
+        "[backends.main]\nkind = \"native\"\nurl = \"sqlite://{}\"\nsynchronous = \"{level}\"\n{settings}",
         path.display()
     );
     Ok(Taskport::builder().config(Config::from_toml(&toml)?).registry(registry).open().await?)

@@ -1,16 +1,14 @@
-//! A steady load for a long time: what is enqueued each second is a fixed share of what the machine can do, finished
-//! jobs are deleted, and rate, memory and file are written down every minute.
+//! A steady load for a long time: so many jobs are enqueued each second, the engine removes those that ended a while ago
+//! as it does for any user, and rate, memory and file are written down every minute.
 
-use std::collections::VecDeque;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, value_parser};
 use serde_json::{Value, json};
-use taskport::JobId;
 use taskport::prelude::*;
 
 use crate::facade::{self, Running, fast, noop, ran, submit_batch};
@@ -18,10 +16,8 @@ use crate::load::{BATCH, Durability};
 use crate::stopwatch::Stopwatch;
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// How many of the latest jobs are kept.
-const KEPT: usize = 100_000;
-/// How many are deleted at once.
-const DELETED: usize = 500;
+/// Short, so that as many jobs go as come from the first minute on.
+const RETENTION: &str = "[backends.main.retention]\nsucceeded = \"10s\"";
 
 /// One run.
 #[derive(Debug, Args)]
@@ -30,11 +26,11 @@ pub(crate) struct Soak {
     dir: PathBuf,
     #[arg(long)]
     durability: Durability,
-    #[arg(long)]
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
     minutes: u32,
     /// Jobs enqueued a second
-    #[arg(long)]
-    per_second: f64,
+    #[arg(long, value_parser = value_parser!(u32).range(1..))]
+    per_second: u32,
     /// Where a line is added for each minute
     #[arg(long)]
     log: PathBuf,
@@ -43,25 +39,21 @@ pub(crate) struct Soak {
 impl Soak {
     pub(crate) async fn run(&self) -> Result<Value> {
         let db = self.dir.join("soak.db");
-        let port = facade::open(&db, self.durability, registry![noop]).await?;
+        let port = facade::open_with(&db, self.durability, RETENTION, registry![noop]).await?;
         let worker = Running::start(fast(port.worker()));
         let mut submitted = 0_usize;
-        let mut kept = VecDeque::new();
         let mut rates = Vec::new();
         let watch = Stopwatch::start();
         for minute in 1..=self.minutes {
             let (from, before) = (watch.elapsed(), ran());
             while watch.elapsed() < MINUTE * minute {
                 // What is owed by now, in whole batches; a late start is made up for.
-                let owed = (watch.elapsed().as_secs_f64() * self.per_second) as usize;
+                let owed = (watch.elapsed().as_secs_f64() * f64::from(self.per_second)) as usize;
                 if owed < submitted + BATCH {
                     tokio::time::sleep(Duration::from_millis(1)).await;
                     continue;
                 }
-                let jobs = submit_batch(&port, BATCH).await?;
-                submitted += jobs.len();
-                kept.extend(jobs.into_iter().map(|job| job.id().clone()));
-                delete_surplus(&port, &mut kept).await?;
+                submitted += submit_batch(&port, BATCH).await?.len();
             }
             let per_second = (ran() - before) as f64 / (watch.elapsed() - from).as_secs_f64();
             rates.push(per_second);
@@ -90,17 +82,6 @@ impl Soak {
         writeln!(log, "{line}")?;
         Ok(())
     }
-}
-
-/// Deletes the oldest finished jobs, so that only the latest are kept.
-async fn delete_surplus(port: &Taskport, kept: &mut VecDeque<JobId>) -> Result<()> {
-    while kept.len() > KEPT + DELETED {
-        let oldest: Vec<JobId> = kept.drain(..DELETED).collect();
-        for deleted in port.admin()?.delete(&oldest).await {
-            deleted.context("the worker is too far behind to delete what it has finished")?;
-        }
-    }
-    Ok(())
 }
 
 /// What of this process is in memory.

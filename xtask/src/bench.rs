@@ -10,9 +10,10 @@ mod runner;
 use std::fs;
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 
 use self::build::Built;
+use self::cases::Soak;
 use self::report::Report;
 use crate::Verdict;
 use crate::process::root;
@@ -29,8 +30,11 @@ pub(crate) struct Bench {
     #[arg(long)]
     json: bool,
     /// And a steady load at 70 % of what was measured, for so many minutes
-    #[arg(long, value_name = "MINUTES")]
+    #[arg(long, value_name = "MINUTES", value_parser = value_parser!(u32).range(1..))]
     soak: Option<u32>,
+    /// The rate of that load instead
+    #[arg(long, value_name = "JOBS_PER_SECOND", value_parser = value_parser!(u32).range(1..), requires = "soak")]
+    soak_rate: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -51,8 +55,9 @@ pub(crate) fn run(bench: &Bench) -> Result<Verdict> {
     let folder = root().join("target/bench");
     fs::create_dir_all(&folder).with_context(|| format!("could not make {}", folder.display()))?;
     let built = Built::all(&folder)?;
+    let soak = bench.soak.map(|minutes| Soak { minutes, per_second: bench.soak_rate });
     let cases = match bench.subject {
-        Subject::Engine => cases::engine(&built, &folder, bench.quick, bench.soak)?,
+        Subject::Engine => cases::engine(&built, &folder, bench.quick, soak)?,
     };
     let report = Report::new(&folder, cases)?;
     let text = serde_json::to_string(&report)?;

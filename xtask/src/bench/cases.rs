@@ -18,8 +18,16 @@ const SOAK_SHARE: f64 = 0.7;
 /// The shortest time that a clock of microseconds tells from none.
 const TICK_MS: f64 = 0.001;
 
+/// A steady load for so many minutes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Soak {
+    pub(crate) minutes: u32,
+    /// Jobs enqueued a second, in place of [`SOAK_SHARE`] of what was measured.
+    pub(crate) per_second: Option<u32>,
+}
+
 /// Measures the embedded engine.
-pub(crate) fn engine(built: &Built, folder: &Path, quick: bool, soak: Option<u32>) -> Result<Vec<Case>> {
+pub(crate) fn engine(built: &Built, folder: &Path, quick: bool, soak: Option<Soak>) -> Result<Vec<Case>> {
     let measure = Measure { built, runner: Runner::new(folder), folder, quick };
     let mut cases = Vec::new();
     let full = measure.load("FULL")?;
@@ -42,9 +50,9 @@ pub(crate) fn engine(built: &Built, folder: &Path, quick: bool, soak: Option<u32
     cases.extend(measure.layer()?);
     cases.extend(measure.limits()?);
     cases.push(measure.pruning()?);
-    if let Some(minutes) = soak {
-        let rate = ours.median("worked_per_second")?.min(ours.median(END_TO_END)?);
-        cases.push(measure.soak(minutes, rate * SOAK_SHARE)?);
+    if let Some(Soak { minutes, per_second }) = soak {
+        let measured = ours.median("worked_per_second")?.min(ours.median(END_TO_END)?);
+        cases.push(measure.soak(minutes, per_second.map_or(measured * SOAK_SHARE, f64::from))?);
     }
     Ok(cases)
 }
