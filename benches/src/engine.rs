@@ -21,7 +21,7 @@ use crate::processor::processor_time;
 use crate::stopwatch::Stopwatch;
 
 pub(crate) async fn run(load: &Load) -> Result<Value> {
-    let engine = open(&load.dir.join("singles.db"), load.durability).await?;
+    let engine = open(&load.given.dir.join("singles.db"), load.given.durability).await?;
     let producer = Producer::plain();
     let watch = Stopwatch::start();
     let submitters = (0..SUBMITTERS).map(|index| {
@@ -40,18 +40,18 @@ pub(crate) async fn run(load: &Load) -> Result<Value> {
     let singles = watch.elapsed();
     engine.close().await;
 
-    let engine = open(&load.dir.join("jobs.db"), load.durability).await?;
+    let engine = open(&load.given.dir.join("jobs.db"), load.given.durability).await?;
     let idle = processor_time();
     let watch = Stopwatch::start();
-    let batches = stream::iter(load.batches().map(|count| producer.enqueue(&engine, count)));
+    let batches = stream::iter(load.given.batches().map(|count| producer.enqueue(&engine, count)));
     batches.buffered(BATCHES_AT_ONCE).try_for_each(|()| ready(Ok(()))).await?;
     let bulk = watch.elapsed();
     let watch = Stopwatch::start();
-    let worked = work(&engine, load.jobs).await?;
+    let worked = work(&engine, load.given.jobs).await?;
     let work = watch.elapsed();
     let processor = processor_time().saturating_sub(idle);
-    ensure!(worked == load.jobs, "{worked} attempts ran for {} jobs", load.jobs);
-    ensure!(succeeded(&engine).await? == load.jobs as u64, "not every job succeeded");
+    ensure!(worked == load.given.jobs, "{worked} attempts ran for {} jobs", load.given.jobs);
+    ensure!(succeeded(&engine).await? == load.given.jobs as u64, "not every job succeeded");
     engine.close().await;
     Ok(load.figures("engine", &Times { singles, bulk, work, processor }))
 }

@@ -46,25 +46,25 @@ pub(crate) fn ran() -> usize {
 }
 
 pub(crate) async fn run(load: &Load) -> Result<Value> {
-    let port = open(&load.dir.join("singles.db"), load.durability, registry![noop]).await?;
+    let port = open(&load.given.dir.join("singles.db"), load.given.durability, registry![noop]).await?;
     let watch = Stopwatch::start();
     enqueue_singly(&port, load.singles).await?;
     let singles = watch.elapsed();
     port.close().await?;
 
-    let port = open(&load.dir.join("jobs.db"), load.durability, registry![noop]).await?;
+    let port = open(&load.given.dir.join("jobs.db"), load.given.durability, registry![noop]).await?;
     let idle = processor_time();
     let watch = Stopwatch::start();
-    let batches = stream::iter(load.batches().map(|count| submit_batch(&port, count)));
+    let batches = stream::iter(load.given.batches().map(|count| submit_batch(&port, count)));
     batches.buffered(BATCHES_AT_ONCE).try_for_each(|_| ready(Ok(()))).await?;
     let bulk = watch.elapsed();
     let watch = Stopwatch::start();
     let worker = Running::start(fast(port.worker()));
-    until_succeeded(&port, load.jobs as u64).await?;
+    until_succeeded(&port, load.given.jobs as u64).await?;
     let work = watch.elapsed();
     let processor = processor_time().saturating_sub(idle);
     worker.stop().await?;
-    ensure!(ran() == load.jobs, "{} attempts ran for {} jobs", ran(), load.jobs);
+    ensure!(ran() == load.given.jobs, "{} attempts ran for {} jobs", ran(), load.given.jobs);
     port.close().await?;
     Ok(load.figures("ours", &Times { singles, bulk, work, processor }))
 }

@@ -2,13 +2,10 @@
 //! its name does not say otherwise, wide enough never to hold a job back, and that of a queue without limits beside one that
 //! has them. Time itself would not tell a hundredth apart, for the disk is never so steady.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use clap::Args;
 use serde_json::{Map, Value, json};
 use taskport::abstraction::backend::{QueueLimits, QueueOrder, Rate, Submission};
 use taskport::abstraction::batch::BatchRequest;
@@ -19,7 +16,7 @@ use taskport::abstraction::{JobOptions, QueueName};
 use taskport::engine::{EngineHandle, NewJob};
 
 use crate::engine::{self, Producer};
-use crate::load::{BATCH, Durability};
+use crate::load::{BATCH, Given};
 use crate::processor::processor_time;
 use crate::statistics::median_us_per_job;
 
@@ -38,18 +35,6 @@ const WIDE: u32 = 1_000_000;
 /// Over before the last job is enqueued.
 const QUIET: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
-
-/// One run.
-#[derive(Debug, Args)]
-pub(crate) struct Limits {
-    #[arg(long)]
-    dir: PathBuf,
-    #[arg(long)]
-    durability: Durability,
-    /// Jobs of each turn
-    #[arg(long)]
-    jobs: usize,
-}
 
 /// One limit, by itself.
 struct Variant {
@@ -136,66 +121,62 @@ fn unique(number: usize, unique: Unique, on_conflict: OnConflict) -> JobOptions 
     }
 }
 
-impl Limits {
-    pub(crate) async fn run(&self) -> Result<Value> {
-        let variants = variants();
-        let mut times = vec![Vec::new(); variants.len()];
-        for _ in 0..TURNS {
-            for (variant, times) in variants.iter().zip(&mut times) {
-                let folder = self.dir.join("turn");
-                fs::create_dir(&folder)?;
-                times.push(self.turn(&folder, variant).await?);
-                fs::remove_dir_all(&folder)?;
-            }
+pub(crate) async fn run(given: &Given) -> Result<Value> {
+    let variants = variants();
+    let mut times = vec![Vec::new(); variants.len()];
+    for _ in 0..TURNS {
+        for (variant, times) in variants.iter().zip(&mut times) {
+            times.push(turn(given, variant).await?);
         }
-        let mut figures = Map::new();
-        for (variant, turns) in variants.into_iter().zip(times) {
-            let median = median_us_per_job(turns, self.jobs);
-            figures.insert(format!("{}_us_per_job", variant.name), median.into());
-        }
-        figures.insert("durability".to_owned(), json!(self.durability.name()));
-        Ok(figures.into())
     }
-
-    /// Enqueued, then worked. The job that follows a batch is part of what the batch costs.
-    async fn turn(&self, folder: &Path, variant: &Variant) -> Result<Duration> {
-        let engine = engine::open(&folder.join("jobs.db"), self.durability).await?;
-        let queue = QueueName::default_queue();
-        if variant.beside {
-            limited_jobs_beside(&engine).await?;
-        }
-        if variant.order != QueueOrder::default() {
-            engine.set_order(queue.clone(), variant.order).await?;
-        }
-        if variant.limits != QueueLimits::default() {
-            engine.set_limits(queue.clone(), variant.limits).await?;
-        }
-        let producer = Producer::new((0..variant.keys.min(self.jobs)).map(variant.options).collect());
-        let mut jobs = self.jobs;
-        let idle = processor_time();
-        for first in (0..self.jobs).step_by(BATCH) {
-            let count = BATCH.min(self.jobs - first);
-            if variant.in_batches {
-                submit_batch(&engine, &producer, first, count).await?;
-                jobs += 1;
-            } else {
-                producer.enqueue(&engine, count).await?;
-            }
-        }
-        let worked = engine::work_on(&engine, queue, jobs).await?;
-        let time = processor_time().saturating_sub(idle);
-        ensure!(worked == jobs, "{worked} attempts ran for {jobs} jobs");
-        engine.close().await;
-        Ok(time)
+    let mut figures = Map::new();
+    for (variant, turns) in variants.into_iter().zip(times) {
+        let median = median_us_per_job(turns, given.jobs);
+        figures.insert(format!("{}_us_per_job", variant.name), median.into());
     }
+    figures.insert("durability".to_owned(), json!(given.durability.name()));
+    Ok(figures.into())
 }
 
-/// A batch named by the number of its first job, with a job that runs when it has ended.
-async fn submit_batch(engine: &EngineHandle, producer: &Producer, first: usize, count: usize) -> Result<()> {
+/// Enqueued, then worked. The job that follows a batch is part of what the batch costs.
+async fn turn(given: &Given, variant: &Variant) -> Result<Duration> {
+    let folder = given.turn_folder()?;
+    let engine = engine::open(&folder.path().join("jobs.db"), given.durability).await?;
+    let queue = QueueName::default_queue();
+    if variant.beside {
+        limited_jobs_beside(&engine).await?;
+    }
+    if variant.order != QueueOrder::default() {
+        engine.set_order(queue.clone(), variant.order).await?;
+    }
+    if variant.limits != QueueLimits::default() {
+        engine.set_limits(queue.clone(), variant.limits).await?;
+    }
+    let producer = Producer::new((0..variant.keys.min(given.jobs)).map(variant.options).collect());
+    let mut jobs = given.jobs;
+    let idle = processor_time();
+    for (number, count) in given.batches().enumerate() {
+        if variant.in_batches {
+            submit_batch(&engine, &producer, number, count).await?;
+            jobs += 1;
+        } else {
+            producer.enqueue(&engine, count).await?;
+        }
+    }
+    let worked = engine::work_on(&engine, queue, jobs).await?;
+    let time = processor_time().saturating_sub(idle);
+    ensure!(worked == jobs, "{worked} attempts ran for {jobs} jobs");
+    engine.close().await;
+    Ok(time)
+}
+
+/// A batch named by its number, with a job that runs when it has ended.
+async fn submit_batch(engine: &EngineHandle, producer: &Producer, number: usize, count: usize) -> Result<()> {
     let submission = |NewJob { id, call, options, step: _ }| Submission { id, call, options };
     let mut jobs: Vec<Submission> = producer.jobs(count + 1).into_iter().map(submission).collect();
     let on_complete = jobs.pop();
-    let request = BatchRequest { id: format!("batch-{first}").parse()?, jobs, on_success: None, on_complete };
+    let request =
+        BatchRequest { id: format!("batch-{number}").parse()?, jobs, on_success: None, on_complete };
     engine.submit_batch(request).await?;
     Ok(())
 }

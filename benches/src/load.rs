@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use taskport::engine::Synchronous;
+use tempfile::TempDir;
 
 use crate::statistics::rate;
 
@@ -20,16 +22,37 @@ pub(crate) const LEASE: Duration = Duration::from_secs(600);
 /// What each job carries.
 pub(crate) const PAYLOAD_BYTES: usize = 100;
 
-/// One run of the load.
+/// What most runs are given.
 #[derive(Debug, Args)]
-pub(crate) struct Load {
+pub(crate) struct Given {
     /// An empty folder for the files of this run
     #[arg(long)]
     pub(crate) dir: PathBuf,
     #[arg(long)]
     pub(crate) durability: Durability,
+    /// Jobs, of each turn where there are several
     #[arg(long)]
     pub(crate) jobs: usize,
+}
+
+impl Given {
+    /// The sizes of the batches that make up all jobs.
+    pub(crate) fn batches(&self) -> impl Iterator<Item = usize> {
+        let jobs = self.jobs;
+        (0..jobs).step_by(BATCH).map(move |first| BATCH.min(jobs - first))
+    }
+
+    /// A folder of its own for one turn, removed when it is dropped.
+    pub(crate) fn turn_folder(&self) -> Result<TempDir> {
+        Ok(tempfile::tempdir_in(&self.dir)?)
+    }
+}
+
+/// One run of the load.
+#[derive(Debug, Args)]
+pub(crate) struct Load {
+    #[command(flatten)]
+    pub(crate) given: Given,
     /// Jobs enqueued one by one
     #[arg(long)]
     pub(crate) singles: usize,
@@ -81,24 +104,19 @@ pub(crate) struct Times {
 
 impl Load {
     pub(crate) fn figures(&self, participant: &str, times: &Times) -> Value {
+        let Given { durability, jobs, .. } = self.given;
         json!({
             "peer": participant,
             "version": env!("CARGO_PKG_VERSION"),
-            "durability": self.durability.name(),
-            "synchronous": self.durability.level(),
-            "jobs": self.jobs,
-            "bulk_per_second": rate(self.jobs, times.bulk),
+            "durability": durability.name(),
+            "synchronous": durability.level(),
+            "jobs": jobs,
+            "bulk_per_second": rate(jobs, times.bulk),
             "single_per_second": rate(self.singles, times.singles),
-            "worked_per_second": rate(self.jobs, times.work),
-            "end_to_end_per_second": rate(self.jobs, times.bulk + times.work),
-            "processor_us_per_job": times.processor.as_secs_f64() * 1e6 / self.jobs as f64,
+            "worked_per_second": rate(jobs, times.work),
+            "end_to_end_per_second": rate(jobs, times.bulk + times.work),
+            "processor_us_per_job": times.processor.as_secs_f64() * 1e6 / jobs as f64,
         })
-    }
-
-    /// The sizes of the batches that make up all jobs.
-    pub(crate) fn batches(&self) -> impl Iterator<Item = usize> {
-        let jobs = self.jobs;
-        (0..jobs).step_by(BATCH).map(move |first| BATCH.min(jobs - first))
     }
 }
 

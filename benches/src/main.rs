@@ -37,9 +37,9 @@ enum Run {
     /// The same load as a hand-written loop of the same statements
     Raw(load::Load),
     /// Single enqueues from many tasks, with latencies, one commit for each, and the time of an fsync
-    Singles(singles::Singles),
+    Singles(load::Given),
     /// How soon an idle worker starts a job, in this process and in another one
-    Pickup(pickup::Pickup),
+    Pickup(load::Given),
     /// The worker in the other process
     #[command(hide = true)]
     PickupWorker(pickup::PickupWorker),
@@ -48,9 +48,9 @@ enum Run {
     /// A workflow of many steps against as many plain jobs
     Workflow(workflow::Workflow),
     /// What limits cost queues that use them and queues that do not
-    Limits(limits::Limits),
+    Limits(load::Given),
     /// What it costs to remove what ended long ago while jobs run
-    Pruning(pruning::Pruning),
+    Pruning(load::Given),
     /// A steady load for a long time
     Soak(soak::Soak),
 }
@@ -62,13 +62,13 @@ fn main() -> Result<()> {
             Run::Ours(load) => facade::run(&load).await,
             Run::Engine(load) => engine::run(&load).await,
             Run::Raw(load) => raw::run(&load),
-            Run::Singles(singles) => singles.run().await,
-            Run::Pickup(pickup) => pickup.run().await,
+            Run::Singles(given) => singles::run(&given).await,
+            Run::Pickup(given) => pickup::run(&given).await,
             Run::PickupWorker(worker) => worker.run().await,
             Run::Backlog(backlog) => backlog.run().await,
             Run::Workflow(workflow) => workflow.run().await,
-            Run::Limits(limits) => limits.run().await,
-            Run::Pruning(pruning) => pruning.run().await,
+            Run::Limits(given) => limits::run(&given).await,
+            Run::Pruning(given) => pruning::run(&given).await,
             Run::Soak(soak) => soak.run().await,
         }
     })?;

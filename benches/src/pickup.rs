@@ -15,24 +15,13 @@ use taskport::prelude::*;
 use taskport_abstraction::Clock;
 
 use crate::facade::{self, Running};
-use crate::load::Durability;
+use crate::load::{Durability, Given};
 use crate::statistics::percentile_ms;
 
 /// How long everything is left to come to rest before each job.
 const REST: Duration = Duration::from_millis(15);
 /// Jobs that are not counted.
 const WARM_UP: usize = 10;
-
-/// One run.
-#[derive(Debug, Args)]
-pub(crate) struct Pickup {
-    #[arg(long)]
-    dir: PathBuf,
-    #[arg(long)]
-    durability: Durability,
-    #[arg(long)]
-    jobs: usize,
-}
 
 /// A worker until its standard input ends.
 #[derive(Debug, Args)]
@@ -49,48 +38,46 @@ async fn start_time() -> TaskResult<i64> {
     Ok(SystemClock.now().as_micros())
 }
 
-impl Pickup {
-    pub(crate) async fn run(&self) -> Result<Value> {
-        let port = facade::open(&self.dir.join("jobs.db"), self.durability, registry![start_time]).await?;
-        let worker = Running::start(port.worker());
-        let mut here = self.samples(&port).await?;
-        worker.stop().await?;
+pub(crate) async fn run(given: &Given) -> Result<Value> {
+    let port = facade::open(&given.dir.join("jobs.db"), given.durability, registry![start_time]).await?;
+    let worker = Running::start(port.worker());
+    let mut here = samples(&port, given.jobs).await?;
+    worker.stop().await?;
 
-        let child = self.child()?;
-        let mut elsewhere = self.samples(&port).await?;
-        drop(child);
-        port.close().await?;
-        Ok(json!({
-            "durability": self.durability.name(),
-            "here_p50_ms": percentile_ms(&mut here, 0.50),
-            "here_p99_ms": percentile_ms(&mut here, 0.99),
-            "elsewhere_p50_ms": percentile_ms(&mut elsewhere, 0.50),
-            "elsewhere_p99_ms": percentile_ms(&mut elsewhere, 0.99),
-        }))
-    }
+    let child = child(given)?;
+    let mut elsewhere = samples(&port, given.jobs).await?;
+    drop(child);
+    port.close().await?;
+    Ok(json!({
+        "durability": given.durability.name(),
+        "here_p50_ms": percentile_ms(&mut here, 0.50),
+        "here_p99_ms": percentile_ms(&mut here, 0.99),
+        "elsewhere_p50_ms": percentile_ms(&mut elsewhere, 0.50),
+        "elsewhere_p99_ms": percentile_ms(&mut elsewhere, 0.99),
+    }))
+}
 
-    /// The times from the end of a submit to the start of its job.
-    async fn samples(&self, port: &Taskport) -> Result<Vec<Duration>> {
-        let mut samples = Vec::with_capacity(self.jobs);
-        for number in 0..WARM_UP + self.jobs {
-            tokio::time::sleep(REST).await;
-            let job = port.submit(start_time()).await?;
-            let submitted = SystemClock.now().as_micros();
-            let started = job.result().await?;
-            ensure!(submitted - started < 1_000_000, "the job started long before its submit was answered");
-            if number >= WARM_UP {
-                samples.push(Duration::from_micros(u64::try_from(started - submitted).unwrap_or(0)));
-            }
+/// The times from the end of a submit to the start of its job.
+async fn samples(port: &Taskport, jobs: usize) -> Result<Vec<Duration>> {
+    let mut samples = Vec::with_capacity(jobs);
+    for number in 0..WARM_UP + jobs {
+        tokio::time::sleep(REST).await;
+        let job = port.submit(start_time()).await?;
+        let submitted = SystemClock.now().as_micros();
+        let started = job.result().await?;
+        ensure!(submitted - started < 1_000_000, "the job started long before its submit was answered");
+        if number >= WARM_UP {
+            samples.push(Duration::from_micros(u64::try_from(started - submitted).unwrap_or(0)));
         }
-        Ok(samples)
     }
+    Ok(samples)
+}
 
-    fn child(&self) -> Result<OtherProcess> {
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["pickup-worker", "--durability", self.durability.name(), "--db"]);
-        command.arg(self.dir.join("jobs.db")).stdin(Stdio::piped()).stdout(Stdio::null());
-        Ok(OtherProcess(command.spawn()?))
-    }
+fn child(given: &Given) -> Result<OtherProcess> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(["pickup-worker", "--durability", given.durability.name(), "--db"]);
+    command.arg(given.dir.join("jobs.db")).stdin(Stdio::piped()).stdout(Stdio::null());
+    Ok(OtherProcess(command.spawn()?))
 }
 
 impl PickupWorker {

@@ -19,13 +19,13 @@ use crate::stopwatch::Stopwatch;
 const RESULT: &str = "null";
 
 pub(crate) fn run(load: &Load) -> Result<Value> {
-    let singles = enqueue_singly(&load.dir.join("singles.db"), load.durability, load.singles)?;
+    let singles = enqueue_singly(&load.given.dir.join("singles.db"), load.given.durability, load.singles)?;
 
-    let db = open(&load.dir.join("jobs.db"), load.durability)?;
+    let db = open(&load.given.dir.join("jobs.db"), load.given.durability)?;
     let mut producer = Producer::new(&db)?;
     let idle = processor_time();
     let watch = Stopwatch::start();
-    for count in load.batches() {
+    for count in load.given.batches() {
         producer.enqueue(count)?;
     }
     let bulk = watch.elapsed();
@@ -36,9 +36,9 @@ pub(crate) fn run(load: &Load) -> Result<Value> {
 
     let succeeded: usize =
         db.query_row("SELECT count(*) FROM taskport_jobs WHERE state = 5", [], |row| row.get(0))?;
-    ensure!(succeeded == load.jobs, "{succeeded} of {} jobs succeeded", load.jobs);
+    ensure!(succeeded == load.given.jobs, "{succeeded} of {} jobs succeeded", load.given.jobs);
     let level: u8 = db.query_row("PRAGMA synchronous", [], |row| row.get(0))?;
-    ensure!(level == load.durability.level(), "synchronous is {level}");
+    ensure!(level == load.given.durability.level(), "synchronous is {level}");
     Ok(load.figures("raw", &Times { singles, bulk, work, processor }))
 }
 

@@ -2,19 +2,18 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use anyhow::Result;
-use clap::Args;
 use serde_json::{Value, json};
 use taskport::registry;
 use tokio::task::JoinSet;
 
 use crate::facade::{self, noop, take};
-use crate::load::{Durability, SUBMITTERS, payload};
+use crate::load::{Given, SUBMITTERS, payload};
 use crate::raw;
 use crate::statistics::{percentile_ms, rate};
 use crate::stopwatch::Stopwatch;
@@ -24,56 +23,43 @@ const FSYNCS: usize = 300;
 /// What one commit of a few jobs appends to the log: a page with its frame's header, a few times.
 static APPENDED: [u8; 4 * 4_120] = [7; 4 * 4_120];
 
-/// One run.
-#[derive(Debug, Args)]
-pub(crate) struct Singles {
-    #[arg(long)]
-    dir: PathBuf,
-    #[arg(long)]
-    durability: Durability,
-    #[arg(long)]
-    jobs: usize,
-}
+pub(crate) async fn run(given: &Given) -> Result<Value> {
+    let mut fsyncs = fsync_times(&given.dir.join("fsync"))?;
+    let one_by_one = given.jobs / 20;
+    let raw = raw::enqueue_singly(&given.dir.join("raw.db"), given.durability, one_by_one)?;
 
-impl Singles {
-    pub(crate) async fn run(&self) -> Result<Value> {
-        let mut fsyncs = fsync_times(&self.dir.join("fsync"))?;
-        let one_by_one = self.jobs / 20;
-        let raw = raw::enqueue_singly(&self.dir.join("raw.db"), self.durability, one_by_one)?;
-
-        let port = facade::open(&self.dir.join("jobs.db"), self.durability, registry![noop]).await?;
-        let left = Arc::new(AtomicUsize::new(self.jobs));
-        let mut submitters = JoinSet::new();
-        let watch = Stopwatch::start();
-        for _ in 0..SUBMITTERS {
-            let (port, left) = (port.clone(), left.clone());
-            submitters.spawn(async move {
-                let mut latencies = Vec::new();
-                while take(&left) {
-                    let watch = Stopwatch::start();
-                    port.submit(noop(payload())).await?;
-                    latencies.push(watch.elapsed());
-                }
-                anyhow::Ok(latencies)
-            });
-        }
-        let mut latencies = Vec::new();
-        while let Some(done) = submitters.join_next().await {
-            latencies.extend(done??);
-        }
-        let ours = watch.elapsed();
-        port.close().await?;
-        fsyncs.extend(fsync_times(&self.dir.join("fsync"))?);
-        Ok(json!({
-            "durability": self.durability.name(),
-            "per_second": rate(self.jobs, ours),
-            "one_commit_each_per_second": rate(one_by_one, raw),
-            "p50_ms": percentile_ms(&mut latencies, 0.50),
-            "p99_ms": percentile_ms(&mut latencies, 0.99),
-            "fsync_p50_ms": percentile_ms(&mut fsyncs, 0.50),
-            "fsync_p99_ms": percentile_ms(&mut fsyncs, 0.99),
-        }))
+    let port = facade::open(&given.dir.join("jobs.db"), given.durability, registry![noop]).await?;
+    let left = Arc::new(AtomicUsize::new(given.jobs));
+    let mut submitters = JoinSet::new();
+    let watch = Stopwatch::start();
+    for _ in 0..SUBMITTERS {
+        let (port, left) = (port.clone(), left.clone());
+        submitters.spawn(async move {
+            let mut latencies = Vec::new();
+            while take(&left) {
+                let watch = Stopwatch::start();
+                port.submit(noop(payload())).await?;
+                latencies.push(watch.elapsed());
+            }
+            anyhow::Ok(latencies)
+        });
     }
+    let mut latencies = Vec::new();
+    while let Some(done) = submitters.join_next().await {
+        latencies.extend(done??);
+    }
+    let ours = watch.elapsed();
+    port.close().await?;
+    fsyncs.extend(fsync_times(&given.dir.join("fsync"))?);
+    Ok(json!({
+        "durability": given.durability.name(),
+        "per_second": rate(given.jobs, ours),
+        "one_commit_each_per_second": rate(one_by_one, raw),
+        "p50_ms": percentile_ms(&mut latencies, 0.50),
+        "p99_ms": percentile_ms(&mut latencies, 0.99),
+        "fsync_p50_ms": percentile_ms(&mut fsyncs, 0.50),
+        "fsync_p99_ms": percentile_ms(&mut fsyncs, 0.99),
+    }))
 }
 
 /// What the disk takes for what a commit asks of it: a short append and its way to the platter.
