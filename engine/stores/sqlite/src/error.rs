@@ -47,6 +47,13 @@ pub(crate) const RESTORE: &str =
 
 fn describe(source: &rusqlite::Error) -> (&'static Code, &'static str, &'static str) {
     match source.sqlite_error_code() {
+        _ if is_foreign_value(source) => {
+            (&codes::STORE_CORRUPT, "the database holds a value that no release writes", RESTORE)
+        }
+        // Every statement fits the schema that its migrations make.
+        _ if matches!(source, rusqlite::Error::SqlInputError { .. }) => {
+            (&codes::STORE_CORRUPT, "the database's schema is not the one its migrations made", RESTORE)
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
             &codes::STORE_BUSY,
             "another process holds the database",
@@ -90,6 +97,17 @@ fn describe(source: &rusqlite::Error) -> (&'static Code, &'static str, &'static 
         }
         _ => (&codes::INTERNAL, "a statement of the store failed", ""),
     }
+}
+
+/// Whether a column holds what its type and `NOT NULL` rule out.
+fn is_foreign_value(source: &rusqlite::Error) -> bool {
+    matches!(
+        source,
+        rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..)
+    )
 }
 
 fn is_shared_memory(source: &rusqlite::Error) -> bool {

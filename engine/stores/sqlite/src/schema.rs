@@ -1,5 +1,7 @@
 //! What a file must say to be ours, and how a new one comes to say it.
 
+mod shape;
+
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use taskport_abstraction::{Error, Result, codes};
 
@@ -81,24 +83,25 @@ fn table_version(connection: &Connection) -> Result<Option<i64>> {
         .during("open")
 }
 
-/// Brings the schema to this program's version, in one transaction.
+/// Brings the schema to this program's version, in one transaction, and checks that it is whole.
 ///
 /// # Errors
-/// As [`identify`]; those of writing.
+/// As [`identify`]; `STORE_CORRUPT`; those of writing.
 pub(crate) fn migrate(connection: &mut Connection, shared_file: bool) -> Result<()> {
-    if identify(connection, shared_file)?.version == VERSION {
-        return Ok(());
+    if identify(connection, shared_file)?.version != VERSION {
+        advance(connection, shared_file)?;
     }
+    shape::check(connection)
+}
+
+fn advance(connection: &mut Connection, shared_file: bool) -> Result<()> {
     let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).during("open")?;
     // Another process may have been faster.
     let Identity { version, owned } = identify_within(&tx, shared_file)?;
     if version == VERSION {
         return Ok(());
     }
-    let begin = if version == 0 { BASE } else { RENAME };
-    for script in [begin, INDEXES].iter().chain(&V2) {
-        tx.execute_batch(script).during("open")?;
-    }
+    write(&tx, version)?;
     tx.execute("UPDATE taskport_schema SET version = ?1", [VERSION]).during("open")?;
     if owned {
         tx.pragma_update(None, "application_id", APPLICATION_ID).during("open")?;
@@ -106,6 +109,12 @@ pub(crate) fn migrate(connection: &mut Connection, shared_file: bool) -> Result<
         tx.pragma_update(None, "user_version", VERSION).during("open")?;
     }
     tx.commit().during("open")
+}
+
+/// Makes of a file of `version`, or of an empty one, what this version has.
+fn write(connection: &Connection, version: i64) -> Result<()> {
+    let begin = if version == 0 { BASE } else { RENAME };
+    [begin, INDEXES].iter().chain(&V2).try_for_each(|script| connection.execute_batch(script).during("open"))
 }
 
 fn pragma(connection: &Connection, name: &str) -> Result<i64> {

@@ -5,7 +5,7 @@ use std::fs;
 use rusqlite::Connection;
 use taskport_abstraction::backend::Verdict;
 use taskport_abstraction::codes::{self, Code};
-use taskport_abstraction::{FailureKind, JobOptions, JobState, Outcome, Payload, QueueName};
+use taskport_abstraction::{Error, FailureKind, JobOptions, JobState, Outcome, Payload, QueueName};
 use taskport_engine::Engine;
 use taskport_store_sqlite::{SqliteOptions, SqliteStore};
 use tempfile::TempDir;
@@ -100,6 +100,56 @@ fn a_damaged_file_says_so() {
         Ok(())
     });
     let error = error.unwrap_err();
+    assert_eq!(error.code(), &codes::STORE_CORRUPT, "{error}");
+    assert!(error.remedy().is_some());
+}
+
+/// Opens a sound file after `change` was made to it.
+fn open_changed(change: &str) -> Result<SqliteStore, Error> {
+    let h = sqlite();
+    let path = h.path();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch(change).unwrap();
+    SqliteStore::open(&path, SqliteOptions::default())
+}
+
+#[test]
+fn a_schema_that_says_something_else_is_damage() {
+    let in_schema = |from: &str, to: &str| {
+        format!(
+            "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = replace(sql, '{from}', '{to}'); \
+             PRAGMA writable_schema = RESET"
+        )
+    };
+    let changes = [
+        ("index `taskport_jobs_ready`", in_schema("WHERE state = 2", "WHERE state = 3")),
+        ("index `taskport_jobs_timers`", in_schema("(due_at) WHERE state < 5", "(due_at) WHERE state < 1")),
+        ("column `rate_count` of `taskport_queues`", in_schema("rate_count", "rate_counu")),
+        ("column `progress_message` of `taskport_jobs`", in_schema("progress_message", "progress_lessage")),
+        ("column `state` of `taskport_jobs`", in_schema("state INTEGER", "state HNTEGER")),
+        ("index `taskport_jobs_dead`", "DROP INDEX taskport_jobs_dead".to_owned()),
+        ("of `taskport_journal`", "DROP TABLE taskport_journal".to_owned()),
+    ];
+    for (part, change) in changes {
+        let error = open_changed(&change).unwrap_err();
+        assert_eq!(error.code(), &codes::STORE_CORRUPT, "{change}: {error}");
+        assert!(error.to_string().contains(part), "{change}: {error}");
+        assert!(error.remedy().is_some());
+    }
+}
+
+#[test]
+fn an_index_that_somebody_added_is_no_damage() {
+    open_changed("CREATE INDEX by_task ON taskport_jobs (task); CREATE TABLE taskport_notes (x)").unwrap();
+}
+
+#[test]
+fn a_value_that_no_release_writes_is_damage() {
+    let mut h = sqlite();
+    h.submit("job-1", JobOptions::default()).unwrap();
+    Connection::open(h.path()).unwrap().execute("UPDATE taskport_jobs SET queue = x'00'", []).unwrap();
+    let mut tx = h.engine.begin(start()).unwrap();
+    let error = tx.cancel(&[job_id("job-1")]).remove(0).unwrap_err();
     assert_eq!(error.code(), &codes::STORE_CORRUPT, "{error}");
     assert!(error.remedy().is_some());
 }
