@@ -131,6 +131,18 @@ pub fn rows(database: &Path) -> Result<Vec<Row>> {
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
+/// How many plain jobs of the default queue wait for nothing but a worker.
+///
+/// # Errors
+/// Those of SQLite.
+pub fn runnable(database: &Path) -> Result<u64> {
+    const SQL: &str = "SELECT count(*) FROM taskport_jobs
+        WHERE (state = 2 OR state IN (0, 3, 4) AND due_at < 1000000 * unixepoch())
+            AND task = (SELECT key FROM taskport_names WHERE text = 'fault.plain')
+            AND queue = (SELECT key FROM taskport_names WHERE text = 'default')";
+    Ok(read_only(database)?.query_row(SQL, [], |row| row.get(0))?)
+}
+
 /// The text of an id: a UUID is stored as its bytes.
 fn id_text(value: ValueRef<'_>) -> String {
     match value {

@@ -122,8 +122,9 @@ fn apply(path: &Path, damage: Damage, rng: &mut Rng) -> Result<()> {
     Ok(())
 }
 
-/// A process works on the damaged file. It ends well or says what is wrong; and where it ends well, no job is gone,
-/// unless the damage was in the log, whose end is then taken for one that never came to the disk, or a check finds it.
+/// A process works on the damaged file. It ends well, or says what is wrong, or waits for jobs that are not its to run.
+/// Where it ends well, no job is gone, unless the damage was in the log, whose end is then taken for one that never came
+/// to the disk, or a check finds it.
 fn judge(arena: &mut Arena, database: &Path, in_log: bool, damage: Damage, jobs: usize) -> Result<()> {
     let mut settings = arena.settings();
     settings.database = database.to_owned();
@@ -135,13 +136,18 @@ fn judge(arena: &mut Arena, database: &Path, in_log: bool, damage: Damage, jobs:
     let end = End::of(&arena.records, process.name());
     let what = format!("{damage:?}{}", if in_log { " in the log" } else { "" });
     let problem = match (status, end) {
-        (None, _) => Some("the process never ended".to_owned()),
+        (None, _) => {
+            process.kill();
+            // Under another name, or due in a hundred years, they wait as the file says.
+            (readback::runnable(database)? > 0).then(|| "jobs that could run do not".to_owned())
+        }
         (Some(status), Some(end)) if status.code() == Some(i32::from(GAVE_UP)) => (!CODES
             .contains(&end.code.as_str()))
         .then(|| format!("it is called {}: {}", end.code, end.message)),
         (Some(status), _) if status.success() => {
             let sound = readback::integrity(database).is_ok_and(|found| found.is_empty());
-            let left = readback::rows(database).map_or(0, |rows| rows.len());
+            // A row that cannot be read is there, and says so to whoever asks for it.
+            let left = readback::rows(database).map_or(jobs, |rows| rows.len());
             (sound && !in_log && left < jobs)
                 .then(|| format!("{} of {jobs} jobs are gone, and nobody says so", jobs - left))
         }
