@@ -59,8 +59,10 @@ impl FaultFs {
     /// # Errors
     /// Where somebody still has.
     pub fn unmount(mut self) -> io::Result<()> {
-        match self.session.take() {
-            Some(session) => session.umount_and_join(),
+        match self.session.take().map(BackgroundSession::umount_and_join) {
+            // The kernel may end its side before it is read from for the last time.
+            Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionAborted => Ok(()),
+            Some(unmounted) => unmounted,
             None => Ok(()),
         }
     }
