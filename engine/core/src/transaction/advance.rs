@@ -100,7 +100,8 @@ impl<S: Store> Transaction<'_, S> {
         if job.state.is_waiting() {
             // The queue's order may have changed while the job was not in line.
             job.position = if is_new { self.place(job)? } else { self.place_again(job)? };
-            if let Some(moment) = job.due_at {
+            // One that is handed back may have expired in the meantime.
+            for moment in [job.due_at, job.expires_at].into_iter().flatten() {
                 self.engine.wake_at(moment);
             }
         }
